@@ -1,0 +1,1 @@
+"""The library under a reproducibility study of five person re-identification papers."""

@@ -1,0 +1,211 @@
+"""What decides a training, a table row and a verdict: frozen dataclasses, data only.
+
+A `Recipe` decides a training and nothing else; how a trained model is scored is an `EvaluationSettings`;
+a `Row` is one printed row of a paper's table; a `Claim` is one statement of a paper as a comparison of rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal
+
+Options = tuple[tuple[str, Any], ...]  # sorted (name, value) pairs: a hashable dict
+
+
+def options(**values: Any) -> Options:
+    """Model options as a `Recipe` holds them: sorted, hashable."""
+    return tuple(sorted(values.items()))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset by name; `size`, `world` and `preset` say which synthetic one, `version` which bytes.
+
+    `version` is the benchmark's version for synthetic data and a digest of the sorted file names and sizes
+    for real data; `reidlib.run` fills it in.
+    """
+
+    name: str = "market1501"
+    size: str = ""
+    world: int = 0
+    preset: str = "default"
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a batch is drawn (`reidlib.data.sampling`).
+
+    pairs: `pairs` image pairs over `max(4, pairs)` images, two cross-camera images a person; `negatives` is
+        the number of negatives per positive at the start and at the end of training.
+    identities: `people` identities x `images` images.
+    """
+
+    name: Literal["pairs", "identities"] = "pairs"
+    pairs: int = 64
+    negatives: tuple[float, float] = (1.0, 1.0)
+    both_orders: bool = False
+    people: int = 16
+    images: int = 4
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """`rmsprop` is PersonNet's Sec. IV-A form; `sgd`, `adam` and `adamw` are PyTorch's."""
+
+    name: Literal["sgd", "rmsprop", "adam", "adamw"] = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A factor on the learning rate over training progress in [0, 1].
+
+    constant: 1. step: the factor of the last (progress, factor) point passed. cosine: from 1 to 0.
+    poly: (1 - progress) ** `power`. plateau: `factor` once more whenever the held-out accuracy has not risen
+    for `patience` validations. `warmup` is the share of progress over which the factor first rises linearly.
+    """
+
+    name: Literal["constant", "step", "cosine", "poly", "plateau"] = "constant"
+    points: tuple[tuple[float, float], ...] = ()
+    power: float = 0.5
+    factor: float = 0.1
+    patience: int = 3
+    warmup: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training; equal recipes are one run.
+
+    datasets: trained on together, as a union. image_size: (height, width) in pixels; None is the system's own.
+    augment: (operation, amount) in order. revision: raised by hand when code changes what a recipe means.
+    parent: the recipe whose weights this one starts from.
+    """
+
+    system: str
+    options: Options = ()
+    objective: str = "pair"
+    loss_weights: tuple[tuple[str, float], ...] = ()
+    datasets: tuple[Data, ...] = (Data(),)
+    split: int = 0
+    image_size: tuple[int, int] | None = None
+    sampling: Sampling = Sampling()
+    augment: tuple[tuple[str, float], ...] = ()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    steps: int = 1000
+    validations: int = 20
+    seed: int = 0
+    revision: int = 0
+    parent: "Recipe | None" = None
+
+    def with_options(self, **values: Any) -> "Recipe":
+        """The same recipe with model options added or replaced."""
+        return replace(self, options=options(**{**dict(self.options), **values}))
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How a trained model is scored: dataset, protocol by name (`reidlib.evaluation.PROTOCOLS`) and scoring."""
+
+    data: Data = Data()
+    split: int = 0
+    protocol: str = "market1501"
+    queries: int | None = None
+    scoring: Options = ()
+
+
+def plain(value: Any) -> Any:
+    """A recipe (or any nest of frozen dataclasses) as JSON-ready values, defaults left out.
+
+    Leaving defaults out lets a new field with a default keep every old fingerprint.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = {}
+        for item in fields(value):
+            got = getattr(value, item.name)
+            default = item.default if item.default is not MISSING else None
+            if item.default is MISSING or got != default:
+                kept[item.name] = plain(got)
+        return kept
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in sorted(value.items())}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"{value!r} cannot be part of a recipe; use strings, numbers, tuples and dataclasses")
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 (hex) over the non-default fields of a recipe or of evaluation settings."""
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a printed table.
+
+    key: unique within the paper, e.g. "table4/personnet". printed: (table, row) as in `data/paper_values.csv`.
+    recipe: None for numbers the paper only quotes. evaluations: one per column group of the table, on the
+    paper's dataset. trials: trial t uses seed t and, on synthetic data, world t. deviations: known differences
+    from the paper. added: a control row the paper does not have. preliminary: fewer trials than a verdict needs.
+    """
+
+    key: str
+    table: str
+    label: str
+    printed: tuple[str, str] | None = None
+    recipe: Recipe | None = None
+    evaluations: tuple[EvaluationSettings, ...] = ()
+    trials: int = 5
+    deviations: tuple[str, ...] = ()
+    added: bool = False
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a paper as a comparison of rows (the rule is `reidlib.tables.verdict`).
+
+    pairs: ((row that should be higher, row it is compared with), ...), all of which must hold.
+    measure: "mean_ap", "rank1", or a per-run measure in `run.json` such as "mean_accuracy".
+    margin: in points (of 100), half the printed effect clipped to 0.3-1.0, fixed before any run.
+    """
+
+    key: str
+    statement: str
+    source: str
+    pairs: tuple[tuple[str, str], ...]
+    measure: str = "mean_ap"
+    relation: Literal["greater", "similar"] = "greater"
+    margin: float = 1.0
+    printed_effect: float | None = None
+    replicates: int = 5
+    added: bool = False
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One paper: its rows and claims, and how each profile scales its recipes.
+
+    scale: profile -> (row's recipe -> the recipe run at that profile); see `reidlib.papers`.
+    """
+
+    key: str
+    title: str
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...]
+    scale: Mapping[str, Any] = field(default_factory=dict)
+
+    def row(self, key: str) -> Row:
+        """The row of that key; ValueError names the keys there are."""
+        for row in self.rows:
+            if row.key == key:
+                return row
+        raise ValueError(f"{self.key} has no row {key!r}; choose from {sorted(row.key for row in self.rows)}")
