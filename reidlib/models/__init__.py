@@ -1,0 +1,42 @@
+"""Every system by name, and the one way to get one: `build("personnet", kernel=3)`."""
+
+import inspect
+from typing import Any
+
+from reidlib.models.base import Descriptor, Embedder, Encoding, ReIDModel, nearest
+from reidlib.models.descriptors import HistogramDescriptor, PixelDescriptor
+from reidlib.models.idla import IDLA
+from reidlib.models.personnet import PersonNet
+from reidlib.models.smallcnn import SmallCNN
+
+MODELS: dict[str, type[ReIDModel]] = {
+    "personnet": PersonNet,
+    "idla": IDLA,
+    "pixels": PixelDescriptor,
+    "histogram": HistogramDescriptor,
+    "smallcnn": SmallCNN,
+}
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options of a model with their defaults; a ValueError names the nearest model."""
+    if name not in MODELS:
+        raise ValueError(nearest("model", name, MODELS))
+    parameters = inspect.signature(MODELS[name]).parameters
+    return {option: parameter.default for option, parameter in parameters.items()}
+
+
+def build(name: str, **chosen: Any) -> ReIDModel:
+    """A freshly initialised model; draws its weights from PyTorch's global generator.
+
+    Every model takes `identities`, the number of classes of its classifier where it has one, and
+    `image_size`, (height, width) in pixels. A ValueError names the nearest valid name or option.
+    """
+    for option in chosen:
+        if option not in options(name):
+            raise ValueError(nearest(f"option of {name}", option, options(name)))
+    options(name)
+    return MODELS[name](**chosen)
+
+
+__all__ = ["MODELS", "Descriptor", "Embedder", "Encoding", "ReIDModel", "build", "options"]
