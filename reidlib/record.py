@@ -1,0 +1,86 @@
+"""A run's `run.json`: written in one step, with digests that show damage, and where a number comes from."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class DamagedRunError(ValueError):
+    """A run whose files are not what `run.json` says."""
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes on the disk before a rename makes them count."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def digest(path: Path, size: int | None = None) -> dict[str, Any]:
+    """Length and SHA-256 of a file, or of its first `size` bytes (`queries.csv` grows before it counts)."""
+    with open(path, "rb") as file:
+        if size is None:
+            hashed = hashlib.file_digest(file, "sha256")
+            return {"bytes": file.tell(), "sha256": hashed.hexdigest()}
+        if path.name == "queries.csv":
+            head = file.read(size)
+            return {"bytes": len(head), "sha256": hashlib.sha256(head).hexdigest()}
+    return digest(path)
+
+
+def _record_digest(record: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in record.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write `run.json` with the digest of its own content, replacing the old one in one step."""
+    record["digest"] = _record_digest(json.loads(json.dumps(record)))
+    fresh = folder / "run.json.new"
+    try:
+        fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        sync(fresh)
+        fresh.replace(folder / "run.json")
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """A run's `run.json`. DamagedRunError says what is wrong with it."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DamagedRunError("run.json is missing") from None
+    except ValueError as error:
+        raise DamagedRunError(f"run.json is not readable as JSON: {error}") from None
+    if not isinstance(record, dict) or record.get("digest") != _record_digest(record):
+        raise DamagedRunError("run.json has changed since it was written")
+    return record
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a number."""
+    found = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+    with suppress(PackageNotFoundError):
+        found["reidlib"] = version("reidlib")
+    return found
+
+
+def commit() -> str | None:
+    """The checkout's git commit, `+` appended where tracked files differ from it; None outside a checkout."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

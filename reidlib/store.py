@@ -1,0 +1,382 @@
+"""The run store: one folder a run, `<system>-<hash12>/`, written atomically, trained once, checked when read.
+
+A run's folder holds `run.json` (recipe, metrics, provenance, SHA-256 of the other files), `history.csv`,
+`queries.csv` (one line per evaluation and query), `figures.npz` and, where kept, `weights.safetensors`.
+"""
+
+import io
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import save_file
+
+from reidlib.data.splits import Benchmark
+from reidlib.evaluation import Evaluation
+from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, Schedule, fingerprint, plain
+from reidlib.record import DamagedRunError, commit, digest, read_record, sync, versions, write_record
+
+FORMAT = 1
+RANKS = (1, 5, 10, 20)
+QUERY_COLUMNS = ("evaluation", "query", "person_id", "group", "ap", "first_hit", "inp")
+Evaluated = tuple[EvaluationSettings, Evaluation, Benchmark]
+PARTS: dict[str, Any] = {"sampling": Sampling, "optimiser": Optimiser, "schedule": Schedule}
+
+log = logging.getLogger(__name__)
+
+
+def run_name(recipe: Recipe) -> str:
+    """The run's folder name, `<system>-<hash12>`."""
+    return f"{recipe.system}-{fingerprint(recipe)[:12]}"
+
+
+def metrics(evaluation: Evaluation) -> dict[str, float]:
+    """What `run.json` keeps of an evaluation: fractions, and the number of valid queries."""
+    found = {"mean_ap": evaluation.mean_ap, "mean_inp": evaluation.mean_inp, "tied": evaluation.tied}
+    cmc = np.asarray(evaluation.cmc)
+    found |= {f"rank{rank}": cmc[min(rank, len(cmc)) - 1] for rank in RANKS if len(cmc)}
+    return {name: float(value) for name, value in found.items()} | {"queries": len(evaluation.ap)}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One stored training with every evaluation made of it; `record` is its `run.json`."""
+
+    folder: Path
+    record: dict[str, Any]
+    store: "RunStore"
+
+    @property
+    def name(self) -> str:
+        """The folder's name, `<system>-<hash12>`."""
+        return self.folder.name
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was run."""
+        return _recipe(self.record["recipe"])
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Provenance and measures: device, profile, data digests, versions, date, seconds, ..."""
+        return self.record
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """The training history, one row a validation."""
+        path = self.folder / "history.csv"
+        return pd.read_csv(path) if path.read_bytes().strip() else pd.DataFrame()
+
+    def has(self, settings: EvaluationSettings) -> bool:
+        """Whether the run was evaluated under these settings."""
+        return fingerprint(settings) in self.record["evaluations"]
+
+    def metrics(self, settings: EvaluationSettings) -> dict[str, float] | None:
+        """The metrics under these settings (fractions), None where they were not evaluated."""
+        found = self.record["evaluations"].get(fingerprint(settings))
+        return None if found is None else dict(found["metrics"])
+
+    def queries(self, settings: EvaluationSettings) -> pd.DataFrame | None:
+        """Per query: query, ap, first_hit, inp, person_id, group; None where not evaluated."""
+        key = fingerprint(settings)
+        if key not in self.record["evaluations"]:
+            return None
+        lines = (self.folder / "queries.csv").read_bytes()[: self.record["files"]["queries.csv"]["bytes"]]
+        frame = pd.read_csv(io.BytesIO(lines), dtype={"evaluation": str})
+        return frame[frame.evaluation == key[:12]].drop(columns="evaluation").reset_index(drop=True)
+
+    def evaluation(self, settings: EvaluationSettings) -> Evaluation | None:
+        """The evaluation under these settings, None where it was not made."""
+        frame = self.queries(settings)
+        return None if frame is None else Evaluation.from_frame(frame)
+
+    def figures(self) -> dict[str, np.ndarray]:
+        """The arrays its figures need, by name; empty where there are none."""
+        path = self.folder / "figures.npz"
+        if not path.exists():
+            return {}
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of the trained weights, None where they were not kept on this machine."""
+        path = self.folder / "weights.safetensors"
+        return path if path.exists() else None
+
+    def add_evaluation(self, settings: EvaluationSettings, evaluation: Evaluation, benchmark: Benchmark) -> "Run":
+        """This run with one more evaluation; settings already there keep their first result.
+
+        A run outside the store's own folder is copied into it first. A stop at any moment leaves the run as
+        it was or complete: lines are appended to `queries.csv`, and count once `run.json` says so.
+        """
+        with self.store.lock(self.name):
+            folder = self.store.folder / self.name
+            if not folder.exists():
+                self.store._place(self.store.folder, self.name, lambda part: _copy(self.folder, part))
+            record = read_record(folder)
+            key = fingerprint(settings)
+            if key not in record["evaluations"]:
+                text = _query_lines([(settings, evaluation, benchmark)])
+                path, size = folder / "queries.csv", record["files"]["queries.csv"]["bytes"]
+                with open(path, "r+b") as file:
+                    file.truncate(size)
+                    file.seek(size)
+                    file.write(text.encode())
+                    os.fsync(file.fileno())
+                record["evaluations"][key] = _entry(settings, evaluation)
+                record["files"]["queries.csv"] = digest(path)
+                write_record(folder, record)
+            return Run(folder, record, self.store)
+
+
+class Trial(NamedTuple):
+    """One trial of a table row: its run (None: not run), and one settings per evaluation of the row."""
+
+    run: Run | None
+    settings: tuple[EvaluationSettings, ...] = ()
+
+    def metrics(self, column: int) -> dict[str, float] | None:
+        """The metrics of one column group, None where they are missing."""
+        return self.run.metrics(self.settings[column]) if self.run and column < len(self.settings) else None
+
+
+class RunStore:
+    """Runs below some folders: the first is written, all are read, earlier ones first."""
+
+    def __init__(self, *folders: str | Path) -> None:
+        if not folders:
+            raise ValueError("a run store needs at least one folder, the one it writes: RunStore('build/runs')")
+        self.folders = tuple(Path(folder) for folder in folders)
+        self.folder = self.folders[0]
+
+    @contextmanager
+    def lock(self, recipe: Recipe | str) -> Iterator[None]:
+        """Hold this recipe's run (or the run of that name): another process asking for it waits.
+
+        Look with `find` inside the lock: the other process may have trained it meanwhile. Re-entrant.
+        """
+        name = recipe if isinstance(recipe, str) else run_name(recipe)
+        held = self._lock(name)
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            log.warning("another process is working on run %s; waiting for it", name)
+            held.acquire()
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _lock(self, name: str) -> Any:
+        folder = self.folder / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder.resolve() / f"{name}.lock", is_singleton=True)
+
+    def find(self, recipe: Recipe) -> Run | None:
+        """The recipe's run, None where there is none; a damaged one is warned of and counts as missing.
+
+        In the store's own folder a damaged run is set aside as `<name>.damaged`; elsewhere it is passed over.
+        """
+        for folder in self.folders:
+            path = folder / run_name(recipe)
+            if path.exists():
+                run = self._open(path, fingerprint(recipe))
+                if run is not None:
+                    return run
+                if folder == self.folder:
+                    self._set_aside(path)
+        return None
+
+    def runs(self) -> list[Run]:
+        """Every undamaged run, one a name, in order of name; damaged ones are named in a warning."""
+        found: dict[str, Run] = {}
+        for path in self._paths():
+            run = None if path.name in found else self._open(path)
+            if run is not None:
+                found[path.name] = run
+        return [found[name] for name in sorted(found)]
+
+    def verify(self) -> list[str]:
+        """Hash every file of every run; one sentence per damaged run, none when all is well."""
+        problems = []
+        for path in self._paths():
+            try:
+                self._read(path)
+            except DamagedRunError as error:
+                problems.append(f"{path}: {error}")
+        return problems
+
+    def save(
+        self,
+        recipe: Recipe,
+        *,
+        history: pd.DataFrame | Iterable[Mapping[str, Any]],
+        evaluations: Iterable[Evaluated],
+        figures: Mapping[str, np.ndarray] | None = None,
+        weights: Mapping[str, torch.Tensor] | None = None,
+        meta: Mapping[str, Any],
+    ) -> Run:
+        """Store a finished run, whole or not at all; one already there is replaced.
+
+        evaluations: (settings, evaluation, the benchmark it was made on) each. meta: what only the caller
+        knows: `device`, `profile`, `data` (dataset -> digest), `seconds`, `peak_memory_bytes`, and `measures`
+        (per-run numbers claims compare). ValueError when a name is taken; OSError (disk full, no permission)
+        says that nothing was written.
+        """
+        evaluations = list(evaluations)
+        record = {
+            "format": FORMAT,
+            "fingerprint": fingerprint(recipe),
+            "recipe": plain(recipe),
+            "evaluations": {fingerprint(item): _entry(item, got) for item, got, _ in evaluations},
+        }
+        if taken := sorted(set(meta) & {*record, "files", "digest"}):
+            raise ValueError(f"meta names {taken} belong to the store; use other names")
+        record |= {"versions": versions(), "commit": commit(), "date": datetime.now(UTC).date().isoformat()}
+        record |= {"measures": {}, **meta}
+
+        def fill(part: Path) -> None:
+            pd.DataFrame(history).to_csv(part / "history.csv", index=False, lineterminator="\n")
+            (part / "queries.csv").write_bytes(_query_lines(evaluations, header=True).encode())
+            if figures:
+                np.savez_compressed(part / "figures.npz", **figures)  # type: ignore[arg-type]
+            if weights is not None:
+                kept = {name: value.detach().cpu().clone() for name, value in weights.items()}
+                save_file(kept, part / "weights.safetensors")
+            record["files"] = {path.name: digest(path) for path in sorted(part.iterdir())}
+            write_record(part, record)
+
+        name = run_name(recipe)
+        with self.lock(name):
+            return self._read(self._place(self.folder, name, fill))
+
+    def keep(self, run: Run, folder: str | Path) -> Run:
+        """Move a run into another folder of the store (`build/runs` -> `data/runs`), replacing one there."""
+        if Path(folder) not in self.folders:
+            raise ValueError(f"{folder} is not read by this store; choose from {[str(f) for f in self.folders]}")
+        if run.folder.parent == Path(folder):
+            return run
+        with self.lock(run.name):
+            placed = self._place(Path(folder), run.name, lambda part: _copy(run.folder, part))
+            shutil.rmtree(run.folder)
+            return self._read(placed)
+
+    def _paths(self) -> list[Path]:
+        """Every run's folder, in reading order; unfinished and damaged ones set aside are left out."""
+        return [
+            path
+            for folder in self.folders
+            if folder.is_dir()
+            for path in sorted(folder.iterdir())
+            if path.is_dir() and "." not in path.name
+        ]
+
+    def _read(self, folder: Path, expected: str | None = None) -> Run:
+        """The run in a folder. DamagedRunError says what is wrong with it."""
+        record = read_record(folder)
+        if expected not in (None, record["fingerprint"]):
+            raise DamagedRunError("run.json is of another recipe")
+        for name, written in record["files"].items():
+            path = folder / name
+            if path.exists():
+                if digest(path, written["bytes"]) != written:
+                    raise DamagedRunError(f"{name} has changed since it was written")
+            elif name != "weights.safetensors":  # which git does not carry
+                raise DamagedRunError(f"{name} is missing")
+        return Run(folder, record, self)
+
+    def _open(self, folder: Path, expected: str | None = None) -> Run | None:
+        """The run in a folder; None, with a warning, where it is damaged."""
+        try:
+            return self._read(folder, expected)
+        except DamagedRunError as error:
+            warnings.warn(f"run {folder} is damaged ({error}) and counts as missing", stacklevel=3)
+            return None
+
+    def _set_aside(self, path: Path) -> None:
+        """Rename a damaged run, unless another process is renewing it or has renewed it."""
+        aside = path.with_name(f"{path.name}.damaged")
+        with suppress(Timeout, FileNotFoundError), self._lock(path.name).acquire(timeout=0):
+            try:
+                self._read(path)
+            except DamagedRunError:
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+
+    def _place(self, root: Path, name: str, fill: Callable[[Path], None]) -> Path:
+        """Fill a hidden folder, then rename it to `root/name`: the run appears whole or not at all."""
+        target, part, old = root / name, root / f".{name}.part", root / f".{name}.old"
+        for left in (part, old):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            part.mkdir(parents=True)
+            fill(part)
+            for path in part.iterdir():
+                sync(path)
+            if target.exists():
+                target.rename(old)
+            part.rename(target)
+        except BaseException as error:
+            shutil.rmtree(part, ignore_errors=True)
+            if old.exists() and not target.exists():
+                old.rename(target)
+            if isinstance(error, OSError):
+                message = f"run {name} could not be written below {root}; nothing changed there"
+                raise OSError(error.errno, f"{message}. Free space or choose a writable folder: {error}") from error
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        return target
+
+
+def _copy(source: Path, part: Path) -> None:
+    for path in source.iterdir():
+        shutil.copyfile(path, part / path.name)
+
+
+def _entry(settings: EvaluationSettings, evaluation: Evaluation) -> dict[str, Any]:
+    return {"settings": plain(settings), "metrics": metrics(evaluation)}
+
+
+def _query_lines(evaluations: Iterable[Evaluated], header: bool = False) -> str:
+    """The lines of `queries.csv`, person and look-alike group of each query beside its scores."""
+    text = ",".join(QUERY_COLUMNS) + "\n" if header else ""
+    for settings, evaluation, benchmark in evaluations:
+        frame = evaluation.frame()
+        query = frame["query"].to_numpy()
+        frame = frame.assign(
+            evaluation=fingerprint(settings)[:12],
+            person_id=benchmark.query.person_ids[query],
+            group=benchmark.query.groups[query],
+        )
+        text += frame[list(QUERY_COLUMNS)].to_csv(index=False, header=False, lineterminator="\n")
+    return text
+
+
+def _recipe(record: Mapping[str, Any]) -> Recipe:
+    """The recipe that `plain` wrote."""
+    values = {name: _tuples(value) for name, value in record.items() if name not in (*PARTS, "parent", "datasets")}
+    values |= {name: part(**_tuples(record[name])) for name, part in PARTS.items() if name in record}
+    if "datasets" in record:
+        values["datasets"] = tuple(Data(**item) for item in record["datasets"])
+    if record.get("parent"):
+        values["parent"] = _recipe(record["parent"])
+    return Recipe(**values)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON lists as the tuples they were, dictionaries as they are."""
+    if isinstance(value, Mapping):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

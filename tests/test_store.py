@@ -1,0 +1,329 @@
+"""The run store: what is written is read, damage is named, and nothing is ever half written."""
+
+import errno
+import json
+import multiprocessing
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import reidlib.store
+from reidlib.data.splits import Benchmark, Split
+from reidlib.evaluation import Evaluation
+from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, fingerprint, options
+from reidlib.store import Run, RunStore, Trial, run_name
+
+PLAZA = Data("plaza", size="tiny")
+RECIPE = Recipe("pixels", options(widths=(4, 8)), datasets=(PLAZA,), optimiser=Optimiser("adam"), steps=3)
+FULL = EvaluationSettings(PLAZA)
+SINGLE = EvaluationSettings(PLAZA, protocol="single-shot")
+
+
+def split(name: str, person_ids: list[int], groups: list[int], camera: int) -> Split:
+    count = len(person_ids)
+    return Split(
+        name,
+        tuple(Path(f"{name}{index}.jpg") for index in range(count)),
+        np.array(person_ids),
+        np.full(count, camera),
+        np.array(groups),
+    )
+
+
+@pytest.fixture
+def benchmark() -> Benchmark:
+    return Benchmark(
+        "plaza",
+        split("train", [1, 2], [1, 2], 1),
+        split("query", [7, 8, 9], [70, 70, 90], 1),
+        split("gallery", [7, 8, 9], [70, 70, 90], 2),
+    )
+
+
+def evaluation(ap: tuple[float, ...] = (1.0, 0.1 + 0.2, 1 / 3)) -> Evaluation:
+    frame = pd.DataFrame({"query": range(3), "ap": ap, "first_hit": [0, 4, 0], "inp": ap})
+    return Evaluation.from_frame(frame)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore(tmp_path / "build", tmp_path / "data")
+
+
+def save(store: RunStore, benchmark: Benchmark, recipe: Recipe = RECIPE) -> Run:
+    return store.save(
+        recipe,
+        history=pd.DataFrame({"step": [1, 3], "loss": [0.1 + 0.2, 1e-17]}),
+        evaluations=[(FULL, evaluation(), benchmark)],
+        figures={"thumbnails": np.arange(12, dtype=np.uint8).reshape(3, 4)},
+        weights={"layer.weight": torch.arange(6.0).reshape(2, 3)},
+        meta={"profile": "smoke", "device": "test CPU", "measures": {"mean_accuracy": 0.75}, "seconds": 1.5},
+    )
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.suffix != ".lock")
+
+
+def test_a_saved_run_is_read_back_to_the_last_bit(store: RunStore, benchmark: Benchmark) -> None:
+    assert store.find(RECIPE) is None
+    save(store, benchmark)
+    run = store.find(RECIPE)
+    assert run is not None
+    assert run.name == f"pixels-{fingerprint(RECIPE)[:12]}"
+    assert run.recipe == RECIPE
+    assert run.history["loss"].tolist() == [0.1 + 0.2, 1e-17]
+    scores = run.evaluation(FULL)
+    assert scores is not None
+    assert scores.ap.tolist() == evaluation().ap.tolist()
+    queries = run.queries(FULL)
+    assert queries is not None
+    assert queries[["person_id", "group"]].to_numpy().tolist() == [[7, 70], [8, 70], [9, 90]]
+    found = run.metrics(FULL)
+    assert found is not None
+    assert found["mean_ap"] == pytest.approx(np.mean(evaluation().ap))
+    assert found["rank1"] == pytest.approx(2 / 3)
+    assert found["rank5"] == 1
+    assert run.metrics(SINGLE) is None
+    assert run.evaluation(SINGLE) is None
+    assert Trial(run, (FULL, SINGLE)).metrics(0) == found
+    assert Trial(None).metrics(0) is None
+    np.testing.assert_array_equal(run.figures()["thumbnails"], np.arange(12).reshape(3, 4))
+    assert run.weights is not None
+    assert load_file(run.weights)["layer.weight"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert run.meta["device"] == "test CPU"
+    assert run.meta["measures"] == {"mean_accuracy": 0.75}
+    assert run.meta["versions"]["torch"] == torch.__version__
+    assert store.verify() == []
+    assert [item.name for item in store.runs()] == [run.name]
+
+
+def test_every_field_of_a_recipe_survives_the_store(store: RunStore, benchmark: Benchmark) -> None:
+    child = replace(
+        RECIPE,
+        parent=replace(RECIPE, seed=4),
+        augment=(("flip", 0.5),),
+        image_size=(80, 32),
+        loss_weights=(("a", 2.0),),
+    )
+    assert save(store, benchmark, child).recipe == child
+
+
+def test_an_untrained_run_has_no_history_no_figures_and_no_weights(store: RunStore) -> None:
+    run = store.save(RECIPE, history=pd.DataFrame(), evaluations=[], meta={})
+    assert run.history.empty
+    assert run.figures() == {}
+    assert run.weights is None
+
+
+def test_meta_may_not_overwrite_what_the_store_decides(store: RunStore) -> None:
+    with pytest.raises(ValueError, match="'fingerprint'"):
+        store.save(RECIPE, history=[], evaluations=[], meta={"fingerprint": "0"})
+    assert store.runs() == []
+
+
+def test_an_evaluation_is_added_to_an_old_run(store: RunStore, benchmark: Benchmark) -> None:
+    run = save(store, benchmark)
+    run.add_evaluation(SINGLE, evaluation((0.5, 0.5, 0.5)), benchmark)
+    run.add_evaluation(SINGLE, evaluation((0.1, 0.1, 0.1)), benchmark)  # the first result stays
+    again = store.find(RECIPE)
+    assert again is not None
+    assert [again.has(settings) for settings in (FULL, SINGLE)] == [True, True]
+    full, single = again.evaluation(FULL), again.evaluation(SINGLE)
+    assert full is not None
+    assert single is not None
+    assert full.ap.tolist() == evaluation().ap.tolist()
+    assert single.ap.tolist() == [0.5, 0.5, 0.5]
+    assert run.evaluation(SINGLE) is None  # read before the addition: still whole
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("moment", ["write_record", "digest"])
+def test_an_interrupted_addition_leaves_the_run_as_it_was(
+    store: RunStore, benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    run = save(store, benchmark)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reidlib.store, moment, stop)
+        with pytest.raises(KeyboardInterrupt):
+            run.add_evaluation(SINGLE, evaluation(), benchmark)
+    assert store.verify() == []
+    again = store.find(RECIPE)
+    assert again is not None
+    assert not again.has(SINGLE)
+    queries = again.add_evaluation(SINGLE, evaluation(), benchmark).queries(SINGLE)
+    assert queries is not None
+    assert len(queries) == 3
+    assert store.verify() == []
+
+
+def test_adding_to_a_run_of_another_folder_copies_it_first(store: RunStore, benchmark: Benchmark) -> None:
+    run = store.keep(save(store, benchmark), store.folders[1])
+    assert run.folder.parent == store.folders[1]
+    assert not (store.folder / run.name).exists()
+    added = run.add_evaluation(SINGLE, evaluation(), benchmark)
+    assert added.folder.parent == store.folder
+    found = store.find(RECIPE)
+    assert found is not None
+    assert found.has(SINGLE)
+    assert not RunStore(store.folders[1]).runs()[0].has(SINGLE)
+    assert store.keep(found, store.folders[1]).has(SINGLE)
+    assert len(store.runs()) == 1
+
+
+def test_keep_only_moves_into_a_folder_the_store_reads(store: RunStore, benchmark: Benchmark, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="elsewhere"):
+        store.keep(save(store, benchmark), tmp_path / "elsewhere")
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["run.json", "history.csv", "queries.csv", "figures.npz", "weights.safetensors"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_damaged_run_is_named_set_aside_and_redone(
+    store: RunStore, benchmark: Benchmark, name: str, damage: str
+) -> None:
+    run = save(store, benchmark)
+    path = run.folder / name
+    if damage == "flip":
+        flip_a_bit(path)
+    elif damage == "truncate":
+        path.write_bytes(path.read_bytes()[:-10])
+    else:
+        path.unlink()
+    if (name, damage) == ("weights.safetensors", "remove"):  # not in git: a clone is not damaged
+        found = store.find(RECIPE)
+        assert found is not None
+        assert found.weights is None
+        return
+    (problem,) = store.verify()
+    assert run.name in problem
+    assert name in problem
+    with pytest.warns(UserWarning, match=f"{run.name} is damaged .*{name}"):
+        assert store.find(RECIPE) is None
+    assert (store.folder / f"{run.name}.damaged").is_dir()
+    assert store.runs() == []
+    save(store, benchmark)
+    assert store.find(RECIPE) is not None
+    assert store.verify() == []
+
+
+def test_a_damaged_run_elsewhere_is_passed_over_and_left(store: RunStore, benchmark: Benchmark) -> None:
+    run = store.keep(save(store, benchmark), store.folders[1])
+    flip_a_bit(run.folder / "queries.csv")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert store.find(RECIPE) is None
+    with pytest.warns(UserWarning, match="damaged"):
+        assert store.runs() == []
+    assert run.folder.is_dir()
+
+
+def test_a_run_under_another_recipes_name_is_damaged(store: RunStore, benchmark: Benchmark) -> None:
+    other = replace(RECIPE, seed=1)
+    save(store, benchmark).folder.rename(store.folder / run_name(other))
+    with pytest.warns(UserWarning, match="another recipe"):
+        assert store.find(other) is None
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["write_record", "sync", "_query_lines", "save_file"])
+def test_a_save_that_fails_leaves_nothing(
+    store: RunStore, benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reidlib.store, step, fail)
+        with pytest.raises(type(error)) as caught:
+            save(store, benchmark)
+    if isinstance(error, OSError):
+        assert caught.value.errno == errno.ENOSPC  # type: ignore[attr-defined]
+        assert "nothing changed there" in str(caught.value)
+    assert files(store.folder) == [".locks"]
+    save(store, benchmark)
+    assert store.find(RECIPE) is not None
+
+
+def test_a_failed_replacement_keeps_the_old_run(
+    store: RunStore, benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(store, benchmark)
+    rename = Path.rename
+
+    def fail_on_arrival(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(errno.EIO, "simulated")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail_on_arrival)
+        with pytest.raises(OSError, match="simulated"):
+            save(store, benchmark)
+    assert store.find(RECIPE) is not None
+    save(store, benchmark)
+    assert [name for name in files(store.folder) if "/" not in name] == [".locks", run_name(RECIPE)]
+
+
+def test_leftovers_of_a_killed_process_are_not_runs(store: RunStore, benchmark: Benchmark) -> None:
+    part = store.folder / f".{run_name(RECIPE)}.part"
+    part.mkdir(parents=True)
+    (part / "run.json").write_text("{")
+    assert store.find(RECIPE) is None
+    assert store.runs() == []
+    assert store.verify() == []
+    save(store, benchmark)
+    assert not part.exists()
+
+
+def _train(folder: Path, count: Path) -> None:
+    store = RunStore(folder)
+    with store.lock(RECIPE):
+        if store.find(RECIPE) is None:
+            time.sleep(0.3)
+            with open(count, "a") as file:
+                file.write("trained\n")
+            store.save(RECIPE, history=[{"loss": 1.0}], evaluations=[], meta={})
+
+
+def test_two_processes_train_a_run_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=_train, args=(tmp_path / "runs", tmp_path / "count")) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(30)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert (tmp_path / "count").read_text() == "trained\n"
+    assert len(RunStore(tmp_path / "runs").runs()) == 1
+
+
+def test_the_lock_is_re_entrant(store: RunStore, benchmark: Benchmark) -> None:
+    with store.lock(RECIPE), store.lock(RECIPE):
+        save(store, benchmark)
+
+
+def test_a_store_needs_a_folder() -> None:
+    with pytest.raises(ValueError, match="RunStore"):
+        RunStore()
+
+
+def test_run_json_is_plain_json(store: RunStore, benchmark: Benchmark) -> None:
+    record = json.loads((save(store, benchmark).folder / "run.json").read_text())
+    assert record["recipe"]["options"] == [["widths", [4, 8]]]
+    assert set(record["files"]) == {"history.csv", "queries.csv", "figures.npz", "weights.safetensors"}
+    assert record["evaluations"][fingerprint(FULL)]["metrics"]["queries"] == 3
