@@ -1,0 +1,248 @@
+"""The rule by which runs decide a claim: paired replicates, a t interval, a margin fixed before, Holm.
+
+All numbers of one call share one unit, whichever it is; `reidlib.tables` uses points (of 100).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+Relation = Literal["greater", "similar"]
+Outcome = Literal["supported", "contradicted", "negligible", "undecided", "preliminary", "no verdict"]
+DECIDED = ("supported", "contradicted", "negligible")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What paired differences say about one claim.
+
+    low, high: the two-sided t interval of the mean. p: two-sided, of the test that could have decided; Holm
+    compares it with 1 - level. required: replicates that would decide if mean and spread stayed as they are,
+    None where none up to 1000 would or nothing is open. detectable: effect found with 80 % power.
+    """
+
+    outcome: Outcome
+    mean: float
+    low: float
+    high: float
+    replicates: int
+    margin: float
+    df: float = float("nan")
+    p: float = 1.0
+    required: int | None = None
+    detectable: float = float("nan")
+    reason: str = ""
+
+
+def verdict(
+    differences: Sequence[float] | np.ndarray,
+    margin: float,
+    relation: Relation = "greater",
+    *,
+    test_variance: float | None = None,
+    level: float = 0.95,
+    planned: int | None = None,
+    baseline_rank1: float | None = None,
+    doubled: float | None = None,
+) -> Verdict:
+    """Decide a claim from one difference a replicate (claimed arm minus baseline).
+
+    greater: supported where the interval lies above 0 and the mean reaches the margin, contradicted where both
+    hold below, negligible where the interval lies inside +-margin, else undecided. similar: supported where the
+    interval lies inside +-margin, contradicted where it lies wholly outside.
+    test_variance: of the mean difference over the people of one fixed test set (`cluster_variance`), None where
+    every replicate has a test set of its own. planned: replicates fixed beforehand; fewer are preliminary.
+    baseline_rank1: fraction; outside 0.1-0.9 there is no verdict. doubled: the mean difference under a doubled
+    schedule; no verdict where its sign differs.
+    """
+    values = np.asarray(differences, float)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"differences must be finite numbers, one a replicate; got {differences!r}")
+    if margin <= 0:
+        raise ValueError(f"margin={margin}: give the smallest difference that matters, above 0")
+    if relation not in ("greater", "similar"):
+        raise ValueError(f"relation {relation!r}; choose from ['greater', 'similar']")
+    count, mean = len(values), float(values.mean())
+    if count < 2:
+        reason = "one replicate has no interval"
+        return Verdict("preliminary", mean, -np.inf, np.inf, count, margin, reason=reason)
+    variance, fixed = float(values.var(ddof=1)), float(test_variance or 0.0)
+    error, df = _error(variance, fixed, count)
+    half = float(stats.t.ppf((1 + level) / 2, df)) * error
+    found = Verdict(
+        outcome=_outcome(mean, half, margin, relation),
+        mean=mean,
+        low=mean - half,
+        high=mean + half,
+        replicates=count,
+        margin=margin,
+        df=df,
+        p=_p(mean, error, df, margin, relation),
+        detectable=half + float(stats.t.ppf(0.8, df)) * error,
+    )
+    if planned is not None and count < planned:
+        return replace(found, outcome="preliminary", reason=f"{count} of {planned} replicates")
+    if baseline_rank1 is not None and not 0.1 <= baseline_rank1 <= 0.9:
+        reason = f"the baseline's rank-1 is {100 * baseline_rank1:.1f} %, outside 10-90 %"
+        return replace(found, outcome="no verdict", reason=reason)
+    if doubled is not None and doubled * mean < 0:
+        return replace(found, outcome="no verdict", reason="a doubled schedule flips the sign")
+    if found.outcome == "undecided":
+        return replace(found, required=_required(mean, variance, fixed, count, margin, relation, level))
+    return found
+
+
+def _error(variance: float, fixed: float, count: int | np.ndarray) -> tuple:
+    """Standard error of the mean and Satterthwaite's degrees of freedom, at least count - 1.
+
+    The fixed part comes from many resamples and counts as known, so that it adds degrees of freedom.
+    """
+    sampled = variance / count
+    df = (count - 1) * ((sampled + fixed) / sampled) ** 2 if variance > 0 else count - 1.0
+    return np.sqrt(sampled + fixed), df
+
+
+def _outcome(mean: float, half: float, margin: float, relation: Relation) -> Outcome:
+    low, high = mean - half, mean + half
+    inside = -margin < low and high < margin
+    if relation == "similar":
+        return "supported" if inside else "contradicted" if low > margin or high < -margin else "undecided"
+    if low > 0 and mean >= margin:
+        return "supported"
+    if high < 0 and mean <= -margin:
+        return "contradicted"
+    return "negligible" if inside else "undecided"
+
+
+def _p(mean: float, error: float, df: float, margin: float, relation: Relation) -> float:
+    """Two-sided p-value of the test a decision would rest on.
+
+    Inside and outside the margin (or zero and outside) cannot both be true, so that at most one of the two
+    tests is of a true hypothesis and the smaller p-value needs no correction of its own.
+    """
+    if error == 0:
+        error = np.finfo(float).tiny
+    inside = 2 * max(stats.t.sf((margin - mean) / error, df), stats.t.sf((margin + mean) / error, df))
+    if relation == "similar":
+        other = 2 * min(stats.t.sf((mean - margin) / error, df), stats.t.cdf((mean + margin) / error, df))
+    else:
+        other = 2 * stats.t.sf(abs(mean) / error, df)
+    return float(min(1.0, inside, other))
+
+
+def _required(
+    mean: float, variance: float, fixed: float, count: int, margin: float, relation: Relation, level: float
+) -> int | None:
+    counts = np.arange(count + 1, 1001)
+    errors, dfs = _error(variance, fixed, counts)
+    for more, half in zip(counts, stats.t.ppf((1 + level) / 2, dfs) * errors, strict=True):
+        if _outcome(mean, half, margin, relation) != "undecided":
+            return int(more)
+    return None
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's adjusted p-values, in the order given: reject where one is at most the family's error rate."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def conjunction(parts: Sequence[Verdict], level: float = 0.95) -> Verdict:
+    """The verdict of a claim whose every part must hold, with the numbers of its weakest part.
+
+    Supported where all parts are (its p is the largest of theirs); contradicted by one reversal that is
+    significant after Holm over the parts; negligible where every part is decided and one is negligible.
+    """
+    if not parts:
+        raise ValueError("a conjunction needs at least one part")
+    if len(parts) == 1:
+        return parts[0]
+    weakest = min(parts, key=lambda part: part.mean)
+    for outcome in ("no verdict", "preliminary"):
+        for part in parts:
+            if part.outcome == outcome:
+                return replace(weakest, outcome=part.outcome, reason=part.reason)
+    if all(part.outcome == "supported" for part in parts):
+        return replace(weakest, p=max(part.p for part in parts))
+    adjusted = holm([part.p for part in parts])
+    for part, p in sorted(zip(parts, adjusted, strict=True), key=lambda pair: pair[1]):
+        if part.outcome == "contradicted" and p <= 1 - level:
+            return replace(part, p=float(p), reason="one part is reversed")
+    if all(part.outcome in ("supported", "negligible") for part in parts):
+        count = sum(part.outcome == "negligible" for part in parts)
+        reason = f"{count} of {len(parts)} parts negligible"
+        return replace(weakest, outcome="negligible", p=max(part.p for part in parts), reason=reason)
+    needs = [part.required for part in parts if part.outcome == "undecided"]
+    required = max(need for need in needs if need is not None) if needs and None not in needs else None
+    return replace(weakest, outcome="undecided", required=required)
+
+
+def correct(verdicts: Sequence[Verdict], level: float = 0.95) -> list[Verdict]:
+    """Holm over the claims of one paper in one condition: a decision that does not survive is undecided."""
+    tested = [index for index, item in enumerate(verdicts) if item.outcome in (*DECIDED, "undecided")]
+    result = list(verdicts)
+    for index, p in zip(tested, holm([verdicts[index].p for index in tested]), strict=True):
+        if result[index].outcome in DECIDED and p > 1 - level:
+            reason = f"{result[index].outcome} alone, not among {len(tested)} claims (Holm)"
+            result[index] = replace(result[index], outcome="undecided", reason=reason)
+    return result
+
+
+def cluster_variance(differences: np.ndarray, groups: np.ndarray, draws: int = 1000, seed: int = 0) -> float:
+    """Bootstrap variance of a mean over queries, whole groups (people, look-alikes) resampled together.
+
+    differences, groups: (Q,). The result is in the square of the differences' unit.
+    """
+    _, cluster = np.unique(groups, return_inverse=True)
+    sums, sizes = np.bincount(cluster, differences), np.bincount(cluster)
+    generator = np.random.default_rng(seed)
+    weights = generator.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)  # (draws, clusters)
+    return float(np.var((weights @ sums) / (weights @ sizes), ddof=1))
+
+
+def fixed_test_variance(arms: Sequence[tuple[pd.DataFrame, pd.DataFrame]], measure: str) -> float:
+    """`cluster_variance` of the mean difference over replicates that share one test set.
+
+    arms: per replicate the queries of the claimed arm and of the baseline (`Run.queries`). measure: "mean_ap",
+    "mean_inp" or "rankN". Gallery draws are averaged per query first.
+    """
+    differences = []
+    for first, second in arms:
+        a, b = (_score(frame, measure).groupby(frame["query"]).mean() for frame in (first, second))
+        differences.append(a - b)
+    mean = pd.concat(differences, axis=1).mean(axis=1)
+    groups = arms[0][0].groupby("query")["group"].first().reindex(mean.index)
+    return cluster_variance(mean.to_numpy(), groups.to_numpy())
+
+
+def _score(queries: pd.DataFrame, measure: str) -> pd.Series:
+    if measure.startswith("rank"):
+        return (queries["first_hit"] < int(measure.removeprefix("rank"))).astype(float)
+    return queries[{"mean_ap": "ap", "mean_inp": "inp"}[measure]]
+
+
+def printed_error(percent: float, trials: int) -> float:
+    """Binomial standard error, in points, of a printed rate over `trials` independent queries.
+
+    E.g. 0.4 for rank-1 95 % on Market-1501's 3,368 queries, 4 for 80 % on 100 identities once.
+    """
+    if not 0 <= percent <= 100 or trials < 1:
+        raise ValueError(f"got {percent} % of {trials} queries; give 0-100 and at least one query")
+    rate = percent / 100
+    return 100 * float(np.sqrt(rate * (1 - rate) / trials))
+
+
+def within_prediction(values: Sequence[float] | np.ndarray, printed: float, level: float = 0.95) -> bool:
+    """Whether a printed number lies in mean +- t s sqrt(1 + 1/R), where one more run of ours would."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return False
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) * np.sqrt(1 + 1 / len(values))
+    return bool(abs(printed - values.mean()) <= half)
