@@ -1,0 +1,105 @@
+# make book   set up, execute the notebooks, build the site       make test   set up, lint, type-check, test
+# make setup  only the virtual environment                        make lab    JupyterLab on notebooks/
+# make clean  remove what was built, keep data and trained runs
+#
+#   PROFILE    stored (default): draw the pages from the committed runs; smoke, laptop, gpu, paper: that profile
+#   RECOMPUTE  no, missing, core or all: which runs to train (default: no for stored, missing for the others)
+#   DATASET    synthetic (default), real, or one dataset's name      DATA_ROOT  the folder with the real datasets
+#   DEVICE     cpu, cuda, ... (default: the best one there is)       RUNS_DIR   read and write runs only there
+#   PYTHON     the Python to create .venv with, 3.11 or newer
+
+PROFILE   ?= stored
+RECOMPUTE ?= $(if $(filter stored,$(PROFILE)),no,missing)
+DATASET   ?=
+DATA_ROOT ?=
+DEVICE    ?=
+RUNS_DIR  ?=
+PYTHON    ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+
+PROFILES   := stored smoke laptop gpu paper
+RECOMPUTES := no missing core all
+one_of = $(if $(and $(filter 1,$(words $($(1)))),$(filter $($(1)),$(2))),,$(error $(1)=$($(1)); choose one of: $(2)))
+$(call one_of,PROFILE,$(PROFILES))
+$(call one_of,RECOMPUTE,$(RECOMPUTES))
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: setup book test lab clean site FORCE
+unexport PYTHONPATH JUPYTER_PATH JUPYTER_PREFER_ENV_PATH
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+PY := .venv/bin/python
+# Whatever changes files under .venv or build does it while it holds this lock: a second `make` waits, then finds
+# everything done. The lock belongs to the recipe's process and goes when that ends, however it ends.
+locked = @mkdir -p build && exec 9>build/.lock && $(PYTHON) -c "$$take_lock" && exec
+define take_lock
+import fcntl
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("waiting for another make in this folder to finish", flush=True)
+    fcntl.flock(9, fcntl.LOCK_EX)
+endef
+export take_lock
+
+book:
+	$(locked) $(MAKE) --no-print-directory site
+	@echo "The book is at $(CURDIR)/build/site/$(PROFILE)/index.html"
+
+setup:
+	$(locked) $(MAKE) --no-print-directory .venv/.ready
+
+test: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/nbstripout --verify notebooks/*.ipynb
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+
+lab: setup
+	.venv/bin/jupyter lab --notebook-dir=notebooks
+
+clean:
+	rm -rf build/notebooks build/book build/site build/.values .mypy_cache .pytest_cache .ruff_cache
+	@echo "Kept: .venv, build/data (generated images) and build/runs (trained runs)"
+
+# -- set-up ----------------------------------------------------------------------------------------------------
+
+enough = import sys; sys.exit(sys.version_info < (3, 11))
+too_old = reidlib needs Python 3.11 or newer, and $(or $(PYTHON),no Python) is not; install one or name it: make PYTHON=/path/to/python3.11
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PY) -c 'import pip; $(enough)' 2>/dev/null || { \
+	    "$(PYTHON)" -c '$(enough)' 2>/dev/null || { echo "$(too_old)" >&2; exit 1; }; \
+	    echo "creating .venv with $(PYTHON)"; "$(PYTHON)" -m venv --clear .venv; }
+	$(PY) -m pip install --disable-pip-version-check -r requirements.lock
+	$(PY) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# -- the book --------------------------------------------------------------------------------------------------
+
+EXECUTED  := build/notebooks/$(PROFILE)
+NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(wildcard notebooks/*.ipynb))
+LIBRARY   := $(shell find reidlib -name '*.py')
+PAGES     := $(shell find book -type f -not -path '*/.*' -not -path '*/__pycache__/*')
+# Without training, the pages depend on the runs there are; with it, the notebooks make those runs themselves.
+RUNS      := $(shell find data/runs data/paper_values.csv $(if $(filter no,$(RECOMPUTE)),$(or $(RUNS_DIR),build/runs)) \
+               -name run.json -o -name '*.csv' -path 'data/*.csv' 2>/dev/null)
+VALUES    := build/.values/$(PROFILE)
+ARGUMENTS := -p profile $(PROFILE) -p recompute $(RECOMPUTE) $(if $(DATASET),-p dataset '$(DATASET)') \
+             $(if $(DATA_ROOT),-p data_root '$(DATA_ROOT)') $(if $(DEVICE),-p device '$(DEVICE)') \
+             $(if $(RUNS_DIR),-p runs_dir '$(RUNS_DIR)')
+
+site: build/site/$(PROFILE)/index.html
+
+build/site/$(PROFILE)/index.html: $(NOTEBOOKS) $(PAGES) $(VALUES) .venv/.ready
+	$(PY) book/build.py $(EXECUTED) $(@D)
+
+$(EXECUTED)/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(RUNS) $(VALUES) .venv/.ready
+	OMP_NUM_THREADS=1 $(PY) -m reidlib notebook $* --out $@ $(ARGUMENTS)
+
+# Holds the variables and the names of all inputs, so that another value or a removed file counts as a change.
+$(VALUES): export INPUTS = $(strip $(ARGUMENTS) $(sort $(NOTEBOOKS) $(LIBRARY) $(PAGES) $(RUNS)))
+$(VALUES): FORCE
+	@mkdir -p $(@D) && printf '%s\n' "$$INPUTS" > $@.new && \
+	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
