@@ -20,18 +20,17 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from reidlib.data.splits import Benchmark
+from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
-from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, Schedule, fingerprint, plain
+from reidlib.recipe import EvaluationSettings, Recipe, fingerprint, plain
 from reidlib.record import DamagedRunError, commit, digest, read_record, sync, versions, write_record
 
 FORMAT = 1
 RANKS = (1, 5, 10, 20)
 QUERY_COLUMNS = ("evaluation", "query", "person_id", "group", "ap", "first_hit", "inp")
-Evaluated = tuple[EvaluationSettings, Evaluation, Benchmark]
-PARTS: dict[str, Any] = {"sampling": Sampling, "optimiser": Optimiser, "schedule": Schedule}
+Evaluated = tuple[Evaluation, Split]  # the scores, and the query split they are of
 
 log = logging.getLogger(__name__)
 
@@ -63,24 +62,10 @@ class Run:
         return self.folder.name
 
     @property
-    def recipe(self) -> Recipe:
-        """The recipe that was run."""
-        return _recipe(self.record["recipe"])
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Provenance and measures: device, profile, data digests, versions, date, seconds, ..."""
-        return self.record
-
-    @property
     def history(self) -> pd.DataFrame:
         """The training history, one row a validation."""
         path = self.folder / "history.csv"
         return pd.read_csv(path) if path.read_bytes().strip() else pd.DataFrame()
-
-    def has(self, settings: EvaluationSettings) -> bool:
-        """Whether the run was evaluated under these settings."""
-        return fingerprint(settings) in self.record["evaluations"]
 
     def metrics(self, settings: EvaluationSettings) -> dict[str, float] | None:
         """The metrics under these settings (fractions), None where they were not evaluated."""
@@ -109,26 +94,25 @@ class Run:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
 
-    @property
-    def weights(self) -> Path | None:
-        """The file of the trained weights, None where they were not kept on this machine."""
+    def weights(self) -> dict[str, torch.Tensor] | None:
+        """The trained weights on the CPU, None where they were not kept on this machine."""
         path = self.folder / "weights.safetensors"
-        return path if path.exists() else None
+        return load_file(path) if path.exists() else None
 
-    def add_evaluation(self, settings: EvaluationSettings, evaluation: Evaluation, benchmark: Benchmark) -> "Run":
+    def add_evaluation(self, settings: EvaluationSettings, evaluation: Evaluation, queries: Split) -> "Run":
         """This run with one more evaluation; settings already there keep their first result.
 
         A run outside the store's own folder is copied into it first. A stop at any moment leaves the run as
         it was or complete: lines are appended to `queries.csv`, and count once `run.json` says so.
         """
         with self.store.lock(self.name):
-            folder = self.store.folder / self.name
+            folder = self.store.home / self.name
             if not folder.exists():
-                self.store._place(self.store.folder, self.name, lambda part: _copy(self.folder, part))
+                self.store._place(self.store.home, self.name, lambda part: _copy(self.folder, part))
             record = read_record(folder)
             key = fingerprint(settings)
             if key not in record["evaluations"]:
-                text = _query_lines([(settings, evaluation, benchmark)])
+                text = _query_lines({settings: (evaluation, queries)})
                 path, size = folder / "queries.csv", record["files"]["queries.csv"]["bytes"]
                 with open(path, "r+b") as file:
                     file.truncate(size)
@@ -159,7 +143,8 @@ class RunStore:
         if not folders:
             raise ValueError("a run store needs at least one folder, the one it writes: RunStore('build/runs')")
         self.folders = tuple(Path(folder) for folder in folders)
-        self.folder = self.folders[0]
+        self.home = self.folders[0]
+        self._checked: dict[Path, object] = {}  # run folder -> its files' sizes and times when last hashed
 
     @contextmanager
     def lock(self, recipe: Recipe | str) -> Iterator[None]:
@@ -179,8 +164,22 @@ class RunStore:
         finally:
             held.release()
 
+    @contextmanager
+    def claim(self, recipe: Recipe) -> Iterator[bool]:
+        """Hold this recipe's run if no other process does: True, or False without waiting."""
+        held = self._lock(run_name(recipe))
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            held.release()
+
     def _lock(self, name: str) -> Any:
-        folder = self.folder / ".locks"
+        folder = self.home / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder.resolve() / f"{name}.lock", is_singleton=True)
 
@@ -195,7 +194,7 @@ class RunStore:
                 run = self._open(path, fingerprint(recipe))
                 if run is not None:
                     return run
-                if folder == self.folder:
+                if folder == self.home:
                     self._set_aside(path)
         return None
 
@@ -213,7 +212,7 @@ class RunStore:
         problems = []
         for path in self._paths():
             try:
-                self._read(path)
+                self._read(path, fresh=True)
             except DamagedRunError as error:
                 problems.append(f"{path}: {error}")
         return problems
@@ -223,24 +222,23 @@ class RunStore:
         recipe: Recipe,
         *,
         history: pd.DataFrame | Iterable[Mapping[str, Any]],
-        evaluations: Iterable[Evaluated],
+        evaluations: Mapping[EvaluationSettings, Evaluated],
         figures: Mapping[str, np.ndarray] | None = None,
         weights: Mapping[str, torch.Tensor] | None = None,
         meta: Mapping[str, Any],
     ) -> Run:
         """Store a finished run, whole or not at all; one already there is replaced.
 
-        evaluations: (settings, evaluation, the benchmark it was made on) each. meta: what only the caller
-        knows: `device`, `profile`, `data` (dataset -> digest), `seconds`, `peak_memory_bytes`, and `measures`
+        evaluations: the scores under each settings, with the query split they are of. meta: what only the
+        caller knows: `device`, `profile`, `data` (dataset -> digest), `seconds`, `peak_memory_bytes`, and `measures`
         (per-run numbers claims compare). ValueError when a name is taken; OSError (disk full, no permission)
         says that nothing was written.
         """
-        evaluations = list(evaluations)
         record = {
             "format": FORMAT,
             "fingerprint": fingerprint(recipe),
             "recipe": plain(recipe),
-            "evaluations": {fingerprint(item): _entry(item, got) for item, got, _ in evaluations},
+            "evaluations": {fingerprint(item): _entry(item, got) for item, (got, _) in evaluations.items()},
         }
         if taken := sorted(set(meta) & {*record, "files", "digest"}):
             raise ValueError(f"meta names {taken} belong to the store; use other names")
@@ -260,7 +258,7 @@ class RunStore:
 
         name = run_name(recipe)
         with self.lock(name):
-            return self._read(self._place(self.folder, name, fill))
+            return self._read(self._place(self.home, name, fill))
 
     def keep(self, run: Run, folder: str | Path) -> Run:
         """Move a run into another folder of the store (`build/runs` -> `data/runs`), replacing one there."""
@@ -283,11 +281,17 @@ class RunStore:
             if path.is_dir() and "." not in path.name
         ]
 
-    def _read(self, folder: Path, expected: str | None = None) -> Run:
-        """The run in a folder. DamagedRunError says what is wrong with it."""
+    def _read(self, folder: Path, expected: str | None = None, fresh: bool = False) -> Run:
+        """The run in a folder. DamagedRunError says what is wrong with it.
+
+        With `fresh`, files are hashed even if nothing about them changed since they last were.
+        """
         record = read_record(folder)
         if expected not in (None, record["fingerprint"]):
             raise DamagedRunError("run.json is of another recipe")
+        stats = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir())
+        if self._checked.get(folder) == stats and not fresh:
+            return Run(folder, record, self)
         for name, written in record["files"].items():
             path = folder / name
             if path.exists():
@@ -295,6 +299,7 @@ class RunStore:
                     raise DamagedRunError(f"{name} has changed since it was written")
             elif name != "weights.safetensors":  # which git does not carry
                 raise DamagedRunError(f"{name} is missing")
+        self._checked[folder] = stats
         return Run(folder, record, self)
 
     def _open(self, folder: Path, expected: str | None = None) -> Run | None:
@@ -349,34 +354,16 @@ def _entry(settings: EvaluationSettings, evaluation: Evaluation) -> dict[str, An
     return {"settings": plain(settings), "metrics": metrics(evaluation)}
 
 
-def _query_lines(evaluations: Iterable[Evaluated], header: bool = False) -> str:
+def _query_lines(evaluations: Mapping[EvaluationSettings, Evaluated], header: bool = False) -> str:
     """The lines of `queries.csv`, person and look-alike group of each query beside its scores."""
     text = ",".join(QUERY_COLUMNS) + "\n" if header else ""
-    for settings, evaluation, benchmark in evaluations:
+    for settings, (evaluation, split) in evaluations.items():
         frame = evaluation.frame()
         query = frame["query"].to_numpy()
         frame = frame.assign(
             evaluation=fingerprint(settings)[:12],
-            person_id=benchmark.query.person_ids[query],
-            group=benchmark.query.groups[query],
+            person_id=split.person_ids[query],
+            group=split.groups[query],
         )
         text += frame[list(QUERY_COLUMNS)].to_csv(index=False, header=False, lineterminator="\n")
     return text
-
-
-def _recipe(record: Mapping[str, Any]) -> Recipe:
-    """The recipe that `plain` wrote."""
-    values = {name: _tuples(value) for name, value in record.items() if name not in (*PARTS, "parent", "datasets")}
-    values |= {name: part(**_tuples(record[name])) for name, part in PARTS.items() if name in record}
-    if "datasets" in record:
-        values["datasets"] = tuple(Data(**item) for item in record["datasets"])
-    if record.get("parent"):
-        values["parent"] = _recipe(record["parent"])
-    return Recipe(**values)
-
-
-def _tuples(value: Any) -> Any:
-    """JSON lists as the tuples they were, dictionaries as they are."""
-    if isinstance(value, Mapping):
-        return {name: _tuples(item) for name, item in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
