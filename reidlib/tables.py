@@ -1,0 +1,357 @@
+"""Rows x runs -> tables with the printed number beside the measured one; claims x runs -> verdicts.
+
+The only place where fractions become percent. Results are a mapping: row key -> its trials, in order of seed.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from reidlib.recipe import Claim, Data, Paper, Row
+from reidlib.store import Trial
+from reidlib.verdicts import (
+    Verdict,
+    conjunction,
+    correct,
+    fixed_test_variance,
+    printed_error,
+    verdict,
+    within_prediction,
+)
+
+VALUES = Path(__file__).resolve().parents[1] / "data" / "paper_values.csv"
+NOT_RUN, QUOTED = "not run", "quoted"
+TIED = 0.01  # share of tied queries above which a number is flagged
+SHOWN = (("Rank-1", "rank1"), ("Rank-5", "rank5"), ("mAP", "mean_ap"))  # of evaluations the paper does not print
+
+# Queries behind a printed rank-1; on single-shot sets, the people of one gallery draw.
+PRINTED_QUERIES = {
+    "market-1501": 3368,
+    "dukemtmc-reid": 2228,
+    "cuhk03-np": 1400,
+    "viper": 316,
+    "cuhk03": 100,
+    "cuhk01": 100,
+}
+
+Results = Mapping[str, Sequence[Trial]]
+
+
+@cache
+def paper_values() -> pd.DataFrame:
+    """`data/paper_values.csv`: paper, table, row, dataset, protocol, metric, value, note, all as text; "" is absent."""
+    return pd.read_csv(VALUES, dtype=str, keep_default_na=False)
+
+
+def printed_values(paper: str, table: str) -> pd.DataFrame:
+    """One printed table, in printed order; empty where the paper prints none of that name."""
+    values = paper_values()
+    return values[(values.paper.str.lower() == paper.lower()) & (values.table == table)].reset_index(drop=True)
+
+
+def measure(metric: str) -> str | None:
+    """The name in `run.json` of a metric as papers head their columns ("r=1", "TOP@5", "mAP"); None: no accuracy."""
+    if metric.lower() == "map":
+        return "mean_ap"
+    found = re.fullmatch(r"(?:r|rank|top)[ =@-]?(\d+)", metric.lower())
+    return f"rank{found[1]}" if found else None
+
+
+def measured(trials: Sequence[Trial], column: int, name: str) -> np.ndarray:
+    """The values of one measure, in percent, over the trials that have it."""
+    found = [value(trial, column, name) for trial in trials]
+    return np.array([item for item in found if item is not None])
+
+
+def value(trial: Trial, column: int, name: str) -> float | None:
+    """One measure of one trial, in percent: of its evaluation, else a per-run measure; None where missing."""
+    metrics = trial.metrics(column) or {}
+    per_run = trial.run.record["measures"] if trial.run else {}
+    found = metrics.get(name, per_run.get(name))
+    return None if found is None else 100 * found
+
+
+def mean_sd(values: np.ndarray) -> str:
+    """ "mean ± sd (n)" as tables show it; "not run" where there is nothing."""
+    if not len(values):
+        return NOT_RUN
+    spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{values.mean():.1f}{spread} ({len(values)})"
+
+
+def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
+    """One table of a paper, in percent: a printed and a measured column for each metric.
+
+    Columns are (column group, metric, "printed" or the data and profile measured on). Measured cells read
+    "mean ± sd (trials)", "not run", or "quoted" for rows of other papers' methods. `attrs["notes"]` has the
+    provenance and the deviations, one sentence each. ValueError where the paper has no such table.
+    """
+    printed = printed_values(paper.key, name)
+    rows = [row for row in paper.rows if row.table == name]
+    rows = rows or [Row(label, name, label, (name, label)) for label in printed.row.unique()]
+    if not rows:
+        known = sorted({row.table for row in paper.rows})
+        raise ValueError(f"{paper.key} has no table {name!r}; choose from {known}")
+    cells: dict[tuple[str, str, str], list[str]] = {}
+    for group, metric, column, print_on in _columns(rows, printed):
+        if print_on:
+            cells[group, metric, "printed"] = [_printed(printed, row, group, metric) for row in rows]
+        if column is not None:
+            here = _measured_on([trial for row in rows for trial in results.get(row.key, ())], column)
+            cells[group, metric, here] = [_cell(row, results, column, metric) for row in rows]
+    frame = pd.DataFrame(cells, index=pd.Index([row.label + (" +" if row.added else "") for row in rows], name=""))
+    notes = [provenance(results[row.key] for row in rows if row.key in results)]
+    if any(row.added for row in rows):
+        notes.append("+ added here; the paper has no such row.")
+    if frame.apply(lambda cell: cell.str.contains("†")).to_numpy().any():
+        notes.append(f"† more than {TIED:.0%} of the queries' first hits tie with a wrong image.")
+    notes += _sampling_errors(rows, printed)
+    notes += [f"{row.label}: {text}." for row in rows for text in row.deviations]
+    frame.attrs["notes"] = [note for note in notes if note]
+    return frame
+
+
+def _columns(rows: Sequence[Row], printed: pd.DataFrame) -> Iterable[tuple[str, str, int | None, bool]]:
+    """(group, metric, index into the rows' evaluations or None, printed?) of each pair of columns.
+
+    The n-th printed dataset is the n-th dataset the rows are evaluated on; further protocols follow unprinted.
+    """
+    evaluations = max((row.evaluations for row in rows), key=len, default=())
+    first: dict[Data, int] = {}
+    for index, item in enumerate(evaluations):
+        first.setdefault(item.data, index)
+    indices = list(first.values())
+    for number, group in enumerate(printed.dataset.unique()):
+        for metric in printed[printed.dataset == group].metric.unique():
+            known = measure(metric) is not None and number < len(indices)
+            yield group, metric, indices[number] if known else None, True
+    for index, item in enumerate(evaluations):
+        if printed.empty or index not in indices:
+            for heading, _ in SHOWN:
+                yield f"{item.data.name}, {item.protocol}", heading, index, False
+
+
+def _printed(printed: pd.DataFrame, row: Row, group: str, metric: str) -> str:
+    column = printed[(printed.dataset == group) & (printed.metric == metric)]
+    found = column[column.row == row.printed[1]].value.tolist() if row.printed else []
+    if not found or not found[0]:
+        return ""
+    try:
+        decimals = max(len(text.partition(".")[2]) for text in column.value if float(text or 0) is not None)
+        return f"{float(found[0]):.{decimals}f}"
+    except ValueError:  # text such as "750/751"
+        return found[0]
+
+
+def _sampling_errors(rows: Sequence[Row], printed: pd.DataFrame) -> list[str]:
+    """One sentence a dataset: how far the paper's own rank-1 may be off by the choice of test people alone."""
+    notes = []
+    for group in printed.dataset.unique():
+        queries = next((count for name, count in PRINTED_QUERIES.items() if group.lower().startswith(name)), None)
+        lines = printed[(printed.dataset == group) & (printed.metric.map(measure) == "rank1")]
+        texts = dict(zip(lines.row, lines.value, strict=False))
+        ours = [row for row in rows if row.recipe and row.printed and texts.get(row.printed[1])]
+        if queries and ours:
+            errors = [
+                f"{row.label} ±{printed_error(float(texts[row.printed[1]]), queries):.1f}"
+                for row in ours
+                if row.printed
+            ]
+            notes.append(
+                f"Sampling error of the printed rank-1 on {group} (one standard error, {queries} queries): "
+                f"{', '.join(errors)} points."
+            )
+    return notes
+
+
+def _cell(row: Row, results: Results, column: int, metric: str) -> str:
+    if row.recipe is None:
+        return QUOTED
+    trials = results.get(row.key, ())
+    name = measure(metric)
+    assert name is not None
+    text = mean_sd(measured(trials, column, name))
+    tied = [found["tied"] for trial in trials if (found := trial.metrics(column)) is not None]
+    return f"{text} †" if tied and np.mean(tied) > TIED else text
+
+
+def _measured_on(trials: Iterable[Trial], column: int) -> str:
+    """The data and the profile that a measured column is from, e.g. "plaza small, laptop"."""
+    return "; ".join(dict.fromkeys(_condition(trial, column) for trial in trials if trial.metrics(column))) or "here"
+
+
+def _condition(trial: Trial, column: int) -> str:
+    assert trial.run is not None
+    data = trial.settings[column].data
+    return f"{data.name} {data.size}".strip() + f", {trial.run.record.get('profile', '')}".rstrip(", ")
+
+
+def provenance(groups: Iterable[Sequence[Trial]]) -> str:
+    """Where a table's numbers are from, in one sentence: data, seeds, device, dates, versions, commit."""
+    trials = [trial for group in groups for trial in group if trial.run is not None]
+    records = [trial.run.record for trial in trials if trial.run is not None]
+    if not records:
+        return ""
+    data = _joined(item.data.name + f" {item.data.size}".rstrip() for trial in trials for item in trial.settings)
+    worlds = sorted({item.data.world for trial in trials for item in trial.settings if _synthetic(item.data)})
+    seeds = sorted({record["recipe"].get("seed", 0) for record in records})
+    dates = sorted({record["date"] for record in records})
+    return (
+        f"Measured on {data}{f' (worlds {_ranges(worlds)})' if worlds else ''}, "
+        f"profile {_joined(record.get('profile', '') for record in records)}, seeds {_ranges(seeds)}; "
+        f"{_joined(record.get('device', 'unknown device') for record in records)}; "
+        f"{dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}; "
+        f"{_joined(_packages(record['versions']) for record in records)}; "
+        f"commit {_joined(record.get('commit') or 'unknown' for record in records)}."
+    )
+
+
+def _packages(versions: Mapping[str, str]) -> str:
+    return f"Python {versions['python']}, PyTorch {versions['torch']}, NumPy {versions['numpy']}"
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(text for text in texts if text))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """ "0-4" for consecutive numbers, else "0, 2, 5"."""
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]}-{numbers[-1]}"
+    return ", ".join(map(str, numbers))
+
+
+def _synthetic(data: Data) -> bool:
+    return bool(data.size)  # only synthetic datasets come in sizes
+
+
+def verdicts(
+    paper: Paper, results: Results, *, column: int = 0, doubled: Mapping[str, float] | None = None
+) -> dict[str, Verdict | str]:
+    """Claim key -> its verdict after Holm over the paper's claims, in points; text where nothing was compared.
+
+    column: which of the rows' evaluations is compared (one condition). doubled: claim key -> mean difference
+    under a doubled schedule, where that was run.
+    """
+    found = {claim.key: _judge(claim, results, column, (doubled or {}).get(claim.key)) for claim in paper.claims}
+    judged = {key: item for key, item in found.items() if isinstance(item, Verdict)}
+    return found | dict(zip(judged, correct(list(judged.values())), strict=True))
+
+
+def claims_table(
+    paper: Paper, results: Results, *, column: int = 0, doubled: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Every claim of a paper with its verdict (`verdicts`), as text; effects and margins in points (of 100)."""
+    found = verdicts(paper, results, column=column, doubled=doubled)
+    lines = {}
+    for claim in paper.claims:
+        got = found[claim.key]
+        numbers = got if isinstance(got, Verdict) else None
+        several = numbers is not None and numbers.replicates > 1
+        lines[claim.key] = {
+            "claim": claim.statement + (" +" if claim.added else ""),
+            "source": claim.source,
+            "measure": claim.measure,
+            "printed effect": "" if claim.printed_effect is None else f"{claim.printed_effect:+.2f}",
+            "measured effect": f"{numbers.mean:+.1f}" if numbers else "",
+            "95 % interval": f"{numbers.low:+.1f} to {numbers.high:+.1f}" if numbers and several else "",
+            "replicates": f"{numbers.replicates if numbers else 0} of {claim.replicates}",
+            "margin": f"{claim.margin:.1f}",
+            "detectable": f"{numbers.detectable:.1f}" if numbers and several else "",
+            "verdict": _wording(paper, claim, numbers, results, column) if numbers else str(got),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("key")
+
+
+def _judge(claim: Claim, results: Results, column: int, doubled: float | None) -> Verdict | str:
+    """A claim's verdict before Holm, or why there is none."""
+    parts = []
+    for first, second in claim.pairs:
+        planned = list(zip(results.get(first, ()), results.get(second, ()), strict=False))[: claim.replicates]
+        both = [pair for pair in planned if all(value(trial, column, claim.measure) is not None for trial in pair)]
+        if not both:
+            return NOT_RUN
+        if any(_arm(a, column) != _arm(b, column) for a, b in both):
+            return f"no verdict: {first} and {second} differ in data or profile"
+        parts.append(_compare(claim, both, column, doubled))
+    return conjunction(parts)
+
+
+def _arm(trial: Trial, column: int) -> tuple:
+    """What two compared trials must share: evaluation and profile."""
+    assert trial.run is not None
+    return trial.settings[column : column + 1], trial.run.record.get("profile")
+
+
+def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], column: int, doubled: float | None) -> Verdict:
+    first, second = (np.array([value(pair[arm], column, claim.measure) for pair in both], float) for arm in (0, 1))
+    baseline = [scores["rank1"] for _, trial in both if (scores := trial.metrics(column)) is not None]
+    return verdict(
+        first - second,
+        claim.margin,
+        claim.relation,
+        test_variance=_shared_test_variance(claim.measure, both, column),
+        planned=claim.replicates,
+        baseline_rank1=float(np.mean(baseline)) if baseline else None,
+        doubled=doubled,
+    )
+
+
+def _shared_test_variance(name: str, both: Sequence[tuple[Trial, Trial]], column: int) -> float | None:
+    """Variance, in points squared, from test sets that several replicates share; None where none do."""
+    sets: dict[object, list[tuple[Trial, Trial]]] = {}
+    for pair in both:
+        if (pair[0].metrics(column) or {}).get(name) is None:
+            return None  # a per-run measure has no queries
+        sets.setdefault(pair[0].settings[column], []).append(pair)
+    if len(sets) == len(both) > 1:
+        return None
+    total = 0.0
+    for shared in sets.values():
+        arms = [tuple(trial.run.queries(trial.settings[column]) for trial in pair if trial.run) for pair in shared]
+        total += (len(shared) / len(both)) ** 2 * fixed_test_variance(arms, name)  # type: ignore[arg-type]
+    return 100**2 * total
+
+
+def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results, column: int) -> str:
+    """The verdict as it may be said: on synthetic data a mechanism is tested, never the printed number."""
+    trial = next(item for item in results[claim.pairs[0][0]] if value(item, column, claim.measure) is not None)
+    assert trial.run is not None
+    profile = trial.run.record.get("profile", "")
+    if profile == "smoke":
+        return "no verdict: smoke runs only show that the code runs"
+    if got.outcome == "no verdict":
+        return f"no verdict: {got.reason}"
+    data = trial.settings[column].data
+    where = f"on {data.name}/{profile}"
+    if got.outcome == "preliminary":
+        return f"preliminary, no verdict {where}: {got.reason}"
+    needed = f" (about {got.required} replicates would decide)" if got.required else ""
+    reason = f" ({got.reason})" if got.reason else ""
+    if _synthetic(data):
+        what = f"mechanism {got.outcome}" if got.outcome in ("supported", "contradicted") else got.outcome
+        return f"{what} {where}{reason}{needed}; printed claim untested"
+    if got.outcome == "supported" and _reproduced(paper, claim, results, column, data, profile):
+        return f"reproduced {where}"
+    return f"{got.outcome} {where}{reason}{needed}"
+
+
+def _reproduced(paper: Paper, claim: Claim, results: Results, column: int, data: Data, profile: str) -> bool:
+    """On the paper's data and settings, with every printed number that was compared inside ours' spread."""
+    if profile != "paper":
+        return False
+    for key in dict.fromkeys(key for pair in claim.pairs for key in pair):
+        row = paper.row(key)
+        if row.printed is None or data.name != row.evaluations[column].data.name:
+            return False
+        printed = printed_values(paper.key, row.printed[0])
+        group = printed.dataset.unique()[column]
+        lines = printed[(printed.row == row.printed[1]) & (printed.dataset == group)]
+        texts = lines[lines.metric.map(measure) == claim.measure].value.tolist()
+        if not texts or not within_prediction(measured(results[key], column, claim.measure), float(texts[0])):
+            return False
+    return True
