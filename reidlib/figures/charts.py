@@ -1,0 +1,247 @@
+"""Figures with axes: CMC and convergence curves, single runs as dots, effect sizes."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from reidlib.figures.look import BLACK, BLUE, DASHES, GREY, MARKERS, PALE, PALETTE, VERMILLION, WIDTH
+
+AXIS_LABELS = {
+    "step": "training step",
+    "images": "images presented",
+    "seconds": "time (seconds)",
+    "accuracy": "held-out accuracy (fraction)",
+    "loss": "training loss (nats)",
+    "lr": "learning rate",
+}
+
+
+class HasCMC(Protocol):
+    """Anything with a `cmc`: (ranks,) fractions from rank 1 on, as `reidlib.evaluation.Evaluation`."""
+
+    @property
+    def cmc(self) -> np.ndarray: ...
+
+
+def cmc_curves(
+    evaluations: Mapping[str, Sequence[HasCMC]],
+    printed: Mapping[str, Mapping[int, float]] | None = None,
+    *,
+    ranks: int = 20,
+    printed_on: str = "the paper's own data",
+) -> Figure:
+    """Mean CMC over trials with a band of one standard deviation; a paper's numbers as hollow markers.
+
+    evaluations: label -> one evaluation a trial. printed: label -> {rank: fraction}; a label that is also in
+    `evaluations` takes its colour. printed_on: what those were measured on, for the legend: not our data.
+    """
+    printed = printed or {}
+    if not evaluations and not printed:
+        raise ValueError("no evaluations and no printed numbers were given; give at least one curve")
+    curves = []
+    for label, trials in evaluations.items():
+        if not trials:
+            raise ValueError(f"{label}: no evaluation was given; leave the label out or run its row")
+        for trial, evaluation in enumerate(trials):
+            cmc = np.asarray(evaluation.cmc, float)[:ranks]
+            name = f"{label} ({_count(len(trials), 'trial')})"
+            curves.append(pd.DataFrame({"label": name, "trial": trial, "rank": np.arange(1, len(cmc) + 1), "cmc": cmc}))
+    figure, axes = _axes(3.5)
+    spread = False
+    if curves:
+        frame = pd.concat(curves, ignore_index=True)
+        spread = bool(frame["trial"].max())
+        _curves(frame, axes, "rank", "cmc")
+    order = [*evaluations, *(label for label in printed if label not in evaluations)]
+    for label, points in printed.items():
+        if any(not 0 <= value <= 1 for value in points.values()):
+            raise ValueError(f"{label}: printed values {points} are not fractions; divide percent by 100")
+        index = order.index(label)
+        axes.plot(
+            list(points),
+            list(points.values()),
+            linestyle="none",
+            marker=MARKERS[index % len(MARKERS)],
+            markersize=7,
+            markerfacecolor="white",
+            markeredgecolor=PALETTE[index % len(PALETTE)],
+            markeredgewidth=1.5,
+            label=f"{label}, as printed (on {printed_on})",
+            zorder=3,
+        )
+    axes.set(xlabel="rank", ylabel="queries with a match\nby this rank (fraction)")
+    axes.set(xlim=(0.5, ranks + 0.5), ylim=(0, 1.02))
+    axes.set_xticks([rank for rank in (1, 5, 10, 15, 20, 30, 40, 50) if rank <= ranks])
+    _legend(axes, "mean ± 1 SD over trials" if spread else None)
+    return figure
+
+
+def convergence(
+    histories: Mapping[str, Sequence[pd.DataFrame]],
+    x: str = "step",
+    y: str = "accuracy",
+    *,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+    reference: Mapping[str, float] | None = None,
+) -> Figure:
+    """A quantity over a training: the mean over seeds with a band of one standard deviation.
+
+    histories: label -> one history a seed, as `training.fit` returns it. reference: label -> a level drawn as
+    a dotted line, such as chance.
+    """
+    frames = []
+    for label, trials in histories.items():
+        for seed, history in enumerate(trials):
+            missing = {x, y} - set(history.columns)
+            if missing:
+                have = ", ".join(history.columns)
+                raise ValueError(f"{label}: the history has no column {sorted(missing)}; choose from {have}")
+            name = f"{label} ({_count(len(trials), 'seed')})"
+            frames.append(history[[x, y]].assign(label=name, seed=seed))
+    if not frames:
+        raise ValueError("no history was given; give one DataFrame a seed for each label")
+    frame = pd.concat(frames, ignore_index=True)
+    figure, axes = _axes(3.3)
+    _curves(frame, axes, x, y)
+    _references(axes, reference)
+    axes.set(xlabel=xlabel or AXIS_LABELS.get(x, x), ylabel=ylabel or AXIS_LABELS.get(y, y))
+    axes.margins(x=0.01)
+    _legend(axes, "mean ± 1 SD over seeds" if frame["seed"].max() else None)
+    return figure
+
+
+def dots(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    by: str,
+    *,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+    reference: Mapping[str, float] | None = None,
+) -> Figure:
+    """Every run a mark, the mean of its group a short line: `y` in each category of `x`, a mark for each `by`."""
+    groups, names = list(frame[x].drop_duplicates()), list(frame[by].drop_duplicates())
+    figure, axes = _axes(3.3)
+    room = 0.8 / len(names)
+    for n, name in enumerate(names):
+        colour, marker = PALETTE[n % len(PALETTE)], MARKERS[n % len(MARKERS)]
+        for g, group in enumerate(groups):
+            values = frame.loc[(frame[x] == group) & (frame[by] == name), y].to_numpy(float)
+            if not len(values):
+                continue
+            centre = g + (n - (len(names) - 1) / 2) * room
+            apart = np.linspace(-0.2, 0.2, len(values)) * room * (len(values) > 1)
+            axes.plot(centre + apart, values, marker, color=colour, markersize=5, alpha=0.75, mew=0)
+            axes.hlines(values.mean(), centre - 0.38 * room, centre + 0.38 * room, colour, linewidth=2)
+        axes.plot([], [], marker, color=colour, label=str(name))
+    _references(axes, reference)
+    axes.set_xticks(range(len(groups)), [str(group) for group in groups])
+    axes.grid(False, axis="x")
+    axes.set(xlabel=x if xlabel is None else xlabel, ylabel=y if ylabel is None else ylabel)
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axes.set_ylim(bottom=0)
+    _legend(axes, "mark: one run; line: mean")
+    return figure
+
+
+def effects(claims: pd.DataFrame, *, unit: str = "points") -> Figure:
+    """One line a claim: our effect with its interval, the paper's own with its sampling error below it.
+
+    claims: columns `statement`, `mean`, `low`, `high` (ours; NaN where not run), `margin`; and, if known,
+    `printed`, `printed_se` (one standard error; drawn as ± 1.96 of it), `verdict`, `replicates`. All in `unit`.
+    The shaded band is ± the claim's margin, inside which a difference is called negligible.
+    """
+    missing = {"statement", "mean", "low", "high", "margin"} - set(claims.columns)
+    if missing:
+        raise ValueError(f"the claims have no column {sorted(missing)}; they have {', '.join(claims.columns)}")
+    figure, axes = _axes(0.55 * len(claims) + 1.1)
+    axes.axvline(0, color=BLACK, linewidth=0.8)
+    for y, claim in enumerate(claims.to_dict("records")):
+        margin = float(claim["margin"])
+        band = Rectangle((-margin, y - 0.42), 2 * margin, 0.84, color=PALE, linewidth=0, zorder=0.5, gid="margin")
+        axes.add_patch(band)
+        ours, theirs = y - 0.13, y + 0.2
+        if np.isfinite(claim["mean"]):
+            axes.plot([claim["low"], claim["high"]], [ours, ours], color=BLUE, linewidth=2, gid="interval")
+            axes.plot(claim["mean"], ours, "o", color=BLUE, markersize=6, gid="effect")
+        elif not _known(claim, "verdict"):
+            axes.text(margin, ours, "  not run", color=GREY, va="center", fontsize=8, style="italic")
+        if _known(claim, "printed"):
+            printed = claim["printed"]
+            if _known(claim, "printed_se"):
+                reach = 1.96 * claim["printed_se"]
+                ends = [printed - reach, printed + reach]
+                axes.plot(ends, [theirs, theirs], "--", color=VERMILLION, linewidth=1.2, gid="printed interval")
+            axes.plot(printed, theirs, "D", color=VERMILLION, mfc="white", ms=5.5, mew=1.4, gid="printed")
+        note = [str(claim["verdict"])] if _known(claim, "verdict") else []
+        if _known(claim, "replicates"):
+            note.append(_count(int(claim["replicates"]), "replicate"))
+        axes.text(1.02, y, "\n".join(note), transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+    axes.set_yticks(range(len(claims)), [textwrap.fill(text, 36) for text in claims["statement"]])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.set(xlabel=f"difference ({unit}); right of 0: as the paper says", ylim=(len(claims) - 0.5, -0.5))
+    axes.margins(x=0.06)
+    handles = [
+        Line2D([], [], color=BLUE, marker="o", linewidth=2, label="ours, 95 % interval"),
+        Line2D(
+            [], [], color=VERMILLION, marker="D", mfc="white", ls="--", label="as printed, on its own data, ± 1.96 SE"
+        ),
+        Patch(color=PALE, label="negligible (± margin)"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _known(record: Mapping[Any, Any], key: str) -> bool:
+    return key in record and bool(pd.notna(record[key]))
+
+
+def _curves(frame: pd.DataFrame, axes: Axes, x: str, y: str) -> None:
+    """A line a label, told apart by colour and dashes, with a band of one standard deviation."""
+    names = list(frame["label"].unique())
+    sns.lineplot(
+        data=frame,
+        x=x,
+        y=y,
+        hue="label",
+        style="label",
+        hue_order=names,
+        style_order=names,
+        palette=[PALETTE[index % len(PALETTE)] for index in range(len(names))],
+        dashes=[DASHES[index % len(DASHES)] for index in range(len(names))],
+        errorbar="sd",
+        err_kws={"linewidth": 0, "alpha": 0.18},
+        ax=axes,
+    )
+
+
+def _references(axes: Axes, levels: Mapping[str, float] | None) -> None:
+    for label, level in (levels or {}).items():
+        axes.axhline(level, color=GREY, linestyle=":", linewidth=1.2, label=label)
+
+
+def _legend(axes: Axes, title: str | None) -> None:
+    """A legend beside the axes, where it hides no data."""
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), title=title, alignment="left")
+    for text in legend.get_texts():
+        text.set_text(textwrap.fill(text.get_text(), 30))

@@ -1,0 +1,241 @@
+"""Figures say what their data say: read back from the artists, not looked at."""
+
+import re
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from reidlib import figures
+from reidlib.figures.look import BLUE, VERMILLION
+from reidlib.figures.pictures import PART_COLOURS
+
+
+@dataclass
+class Trial:
+    cmc: np.ndarray
+
+
+def drawn(axes):
+    """The lines that hold data, legend entries aside."""
+    return [line for line in axes.lines if len(line.get_xdata())]
+
+
+def by_name(figure, kind):
+    return [artist for artist in figure.findobj(kind) if artist.get_gid()]
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+@pytest.fixture
+def trials():
+    return [Trial(np.linspace(low, 1, 20)) for low in (0.1, 0.2, 0.6)]
+
+
+def test_a_cmc_curve_is_the_mean_over_trials(trials):
+    axes = figures.cmc_curves({"net": trials}).axes[0]
+    (line,) = drawn(axes)
+    np.testing.assert_allclose(line.get_xdata(), np.arange(1, 21))
+    np.testing.assert_allclose(line.get_ydata(), np.mean([trial.cmc for trial in trials], axis=0))
+    (band,) = axes.collections
+    at_1 = [y for x, y in band.get_paths()[0].vertices if x == 1]
+    spread = np.std([0.1, 0.2, 0.6], ddof=1)
+    assert (min(at_1), max(at_1)) == pytest.approx((0.3 - spread, 0.3 + spread))
+
+
+def test_curves_differ_in_colour_and_in_dashes(trials):
+    first, second = drawn(figures.cmc_curves({"a": trials, "b": trials}).axes[0])
+    assert first.get_color() != second.get_color()
+    assert first._dash_pattern != second._dash_pattern
+
+
+def test_printed_numbers_are_hollow_markers_in_their_curves_colour_and_called_other_data(trials):
+    figure = figures.cmc_curves({"net": trials}, {"net": {1: 0.4, 5: 0.7}}, printed_on="Market-1501")
+    line, printed = drawn(figure.axes[0])
+    np.testing.assert_allclose(printed.get_xydata(), [[1, 0.4], [5, 0.7]])
+    assert printed.get_linestyle() == "None"
+    assert printed.get_markerfacecolor() == "white"
+    assert printed.get_markeredgecolor() == line.get_color()
+    assert any("as printed (on Market-1501)" in text.replace("\n", " ") for text in texts(figure))
+
+
+def test_percent_is_refused_where_fractions_are_expected():
+    with pytest.raises(ValueError, match="divide percent by 100"):
+        figures.cmc_curves({}, {"net": {1: 37.2}})
+
+
+def test_no_curve_is_an_error(trials):
+    with pytest.raises(ValueError, match="give at least one curve"):
+        figures.cmc_curves({})
+    with pytest.raises(ValueError, match="no evaluation was given"):
+        figures.cmc_curves({"net": []})
+
+
+def test_convergence_is_the_mean_over_seeds_and_says_how_many():
+    rng = np.random.default_rng(0)
+    histories = {
+        name: [pd.DataFrame({"step": [10, 20, 30], "accuracy": rng.random(3)}) for _ in range(seeds)]
+        for name, seeds in (("SGD", 3), ("RMSProp", 1))
+    }
+    figure = figures.convergence(histories, reference={"chance": 0.5})
+    axes = figure.axes[0]
+    sgd, rmsprop, chance = drawn(axes)
+    np.testing.assert_allclose(sgd.get_ydata(), np.mean([h["accuracy"] for h in histories["SGD"]], axis=0))
+    np.testing.assert_allclose(rmsprop.get_ydata(), histories["RMSProp"][0]["accuracy"])
+    assert set(chance.get_ydata()) == {0.5}
+    assert {"SGD (3 seeds)", "RMSProp (1 seed)", "chance"} <= set(texts(figure))
+    assert axes.get_xlabel() == "training step"
+
+
+def test_a_history_without_the_column_names_those_there_are():
+    with pytest.raises(ValueError, match=r"net: .*\['mAP'\]; choose from step, accuracy"):
+        figures.convergence({"net": [pd.DataFrame({"step": [1], "accuracy": [0.5]})]}, y="mAP")
+
+
+def test_dots_show_every_run_and_the_mean_of_its_group():
+    frame = pd.DataFrame(
+        [("easy", "cnn", 0.8), ("easy", "cnn", 0.9), ("easy", "histogram", 0.3), ("hard", "cnn", 0.4)],
+        columns=["preset", "method", "rank1"],
+    )
+    axes = figures.dots(frame, "preset", "rank1", "method").axes[0]
+    assert sorted(np.concatenate([line.get_ydata() for line in drawn(axes)])) == [0.3, 0.4, 0.8, 0.9]
+    means = sorted(collection.get_segments()[0][0][1] for collection in axes.collections)
+    assert means == pytest.approx([0.3, 0.4, 0.85])
+    centre = axes.collections[0].get_segments()[0][:, 0].mean()
+    assert centre == pytest.approx(np.mean([line.get_xdata() for line in drawn(axes)[:1]]))
+
+
+def test_borders_and_marks_of_a_rank_list_agree_with_its_correctness():
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (2, 5, 32, 16, 3), np.uint8)
+    correct = np.array([[True, False, False, True], [False, False, True, False]])
+    figure = figures.rank_lists(images[:, 0], images[:, 1:], correct, distances=np.arange(8).reshape(2, 4))
+    borders = [box for box in by_name(figure, Rectangle) if box.get_gid() in ("right", "wrong")]
+    assert [box.get_gid() == "right" for box in borders] == correct.ravel().tolist()
+    colours = {box.get_gid(): matplotlib.colors.to_hex(box.get_edgecolor()).upper() for box in borders}
+    assert colours == {"right": BLUE, "wrong": VERMILLION}
+    assert len({str(box.get_linestyle()) for box in borders}) == 2
+    marks = [text for text in texts(figure) if text in "✓✗"]
+    assert marks == ["✓" if right else "✗" for right in correct.ravel()]
+    assert "7.00" in texts(figure)
+
+
+def test_a_rank_list_shows_its_images_where_its_borders_are():
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (2, 4, 20, 10, 3), np.uint8)
+    figure = figures.rank_lists(images[:, 0], images[:, 1:], np.ones((2, 3), bool))
+    canvas = figure.axes[0].images[0].get_array()
+    boxes = by_name(figure, Rectangle)
+    for box, image in zip(boxes, images.reshape(-1, 20, 10, 3), strict=True):
+        left, top = round(box.get_x() + 0.5), round(box.get_y() + 0.5)
+        np.testing.assert_array_equal(canvas[top : top + 20, left : left + 10], image)
+
+
+def test_a_rank_list_whose_parts_do_not_fit_is_refused():
+    images = np.zeros((2, 3, 8, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"correct \(2, 4\) do not belong together"):
+        figures.rank_lists(images[:, 0], images, np.zeros((2, 4), bool))
+
+
+def test_responses_share_a_scale_between_the_images_and_draw_the_difference():
+    image = np.zeros((16, 8, 3), np.uint8)
+    a, b = np.zeros((2, 4, 2)), np.zeros((2, 4, 2))
+    a[:, 0, 0], b[:, 1, 1] = (3, 5), (-1, -1)
+    figure = figures.responses((image, image), {"conv0": (a, b), "joint": (a,)})
+    grid = np.array(figure.axes).reshape(3, 3)
+    shown = [axes.images[0] for axes in grid[:, 1]]
+    np.testing.assert_allclose(shown[0].get_array(), np.abs(a).mean(0))
+    np.testing.assert_allclose(shown[2].get_array(), np.abs(a - b).mean(0))
+    assert shown[0].get_clim() == shown[1].get_clim() == (0, 4)
+    assert [len(axes.images) for axes in grid[:, 2]] == [0, 0, 1]
+    assert grid[2, 2].get_title() == "joint"
+    with pytest.raises(ValueError, match="two maps of one shape or one map"):
+        figures.responses((image, image), {"conv0": (a, b[:, :2])})
+
+
+def test_effects_draw_intervals_margins_and_the_papers_own_error():
+    claims = pd.DataFrame(
+        {
+            "statement": ["three levels beat two", "not trained yet"],
+            "mean": [2.0, np.nan],
+            "low": [1.2, np.nan],
+            "high": [2.8, np.nan],
+            "margin": [1.0, 0.5],
+            "printed": [6.0, np.nan],
+            "printed_se": [2.0, np.nan],
+            "verdict": ["supported", "not run"],
+            "replicates": [5, np.nan],
+        }
+    )
+    figure = figures.effects(claims)
+    lines = {line.get_gid(): line.get_xdata() for line in by_name(figure, Line2D)}
+    assert list(lines["interval"]) == [1.2, 2.8]
+    assert list(lines["effect"]) == [2.0]
+    assert list(lines["printed interval"]) == pytest.approx([6 - 3.92, 6 + 3.92])
+    bands = [(box.get_x(), box.get_width()) for box in by_name(figure, Rectangle)]
+    assert bands == [(-1.0, 2.0), (-0.5, 1.0)]
+    assert {"supported\n5 replicates", "not run"} <= set(texts(figure))
+    with pytest.raises(ValueError, match=r"no column \['margin'\]"):
+        figures.effects(claims.drop(columns="margin"))
+
+
+def test_a_contact_sheet_keeps_every_image_and_takes_channels_first():
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (5, 3, 12, 6), np.uint8)
+    figure = figures.contact_sheet(images, list("abcde"), columns=3, row_labels=["x", "y"])
+    canvas = figure.axes[0].images[0].get_array()
+    np.testing.assert_array_equal(canvas[:12, :6], images[0].transpose(1, 2, 0))
+    np.testing.assert_array_equal(canvas[-12:, 12:18], images[4].transpose(1, 2, 0))
+    assert {*"abcde", "x", "y"} <= set(texts(figure))
+    with pytest.raises(ValueError, match="5 images and 2 labels"):
+        figures.contact_sheet(images, ["a", "b"])
+
+
+def test_a_part_map_paints_each_class_and_names_only_those_that_occur():
+    parts = np.zeros((8, 4), int)
+    parts[2:4] = 2
+    figure = figures.part_map(np.zeros((8, 4, 3), np.uint8), parts, ["background", "head", "hair"])
+    canvas = figure.axes[0].images[0].get_array()
+    below = canvas[-8:]
+    for number in (0, 2):
+        colour = [round(255 * value) for value in matplotlib.colors.to_rgb(PART_COLOURS[number])]
+        assert (below[parts == number] == colour).all()
+    assert {"background", "hair"} <= set(texts(figure))
+    assert "head" not in texts(figure)
+    with pytest.raises(ValueError, match="differ"):
+        figures.part_map(np.zeros((8, 4, 3), np.uint8), parts[:4], ["background", "head", "hair"])
+
+
+def test_an_overlay_scales_each_map_to_its_maximum():
+    maps = np.stack([np.eye(3), np.full((3, 3), 7.0)])
+    figure = figures.overlay(np.zeros((2, 12, 6, 3)), maps, ["one", "two"])
+    covered = [axes.images[1] for axes in figure.axes if len(axes.images) == 2]
+    np.testing.assert_allclose([image.get_array() for image in covered], [np.eye(3), np.ones((3, 3))])
+    with pytest.raises(ValueError, match="1 images and 2 maps"):
+        figures.overlay(np.zeros((12, 6, 3)), maps)
+
+
+def test_only_style_changes_settings_and_figures_stay_out_of_pyplot(trials):
+    from matplotlib import pyplot
+
+    before = dict(matplotlib.rcParams)
+    figures.cmc_curves({"net": trials})
+    figures.contact_sheet(np.zeros((2, 8, 4, 3), np.uint8))
+    assert dict(matplotlib.rcParams) == before
+    assert pyplot.get_fignums() == []
+
+
+def test_a_figure_is_the_same_file_twice(trials, tmp_path):
+    with matplotlib.rc_context():
+        figures.style()
+        for name in ("one.svg", "two.svg"):
+            figures.cmc_curves({"net": trials}).savefig(tmp_path / name, metadata={"Date": None})
+    one, two = ((tmp_path / name).read_text() for name in ("one.svg", "two.svg"))
+    assert one == two
+    assert not re.search(r"<dc:date>", one)
