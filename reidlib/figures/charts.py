@@ -194,9 +194,7 @@ def effects(claims: pd.DataFrame, *, unit: str = "points") -> Figure:
     axes.margins(x=0.06)
     handles = [
         Line2D([], [], color=BLUE, marker="o", linewidth=2, label="ours, 95 % interval"),
-        Line2D(
-            [], [], color=VERMILLION, marker="D", mfc="white", ls="--", label="as printed, on its own data, ± 1.96 SE"
-        ),
+        Line2D([], [], color=VERMILLION, marker="D", mfc="white", ls="--", label="as printed (other data), ± 1.96 SE"),
         Patch(color=PALE, label="negligible (± margin)"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
