@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 Relation = Literal["greater", "similar"]
 Outcome = Literal["supported", "contradicted", "negligible", "undecided", "preliminary", "no verdict"]
@@ -72,7 +72,7 @@ def verdict(
         return Verdict("preliminary", mean, -np.inf, np.inf, count, margin, reason=reason)
     variance, fixed = float(values.var(ddof=1)), float(test_variance or 0.0)
     error, df = _error(variance, fixed, count)
-    half = float(stats.t.ppf((1 + level) / 2, df)) * error
+    half = float(stdtrit(df, (1 + level) / 2) * error)
     found = Verdict(
         outcome=_outcome(mean, half, margin, relation),
         mean=mean,
@@ -82,7 +82,7 @@ def verdict(
         margin=margin,
         df=df,
         p=_p(mean, error, df, margin, relation),
-        detectable=half + float(stats.t.ppf(0.8, df)) * error,
+        detectable=half + float(stdtrit(df, 0.8) * error),
     )
     if planned is not None and count < planned:
         return replace(found, outcome="preliminary", reason=f"{count} of {planned} replicates")
@@ -126,23 +126,22 @@ def _p(mean: float, error: float, df: float, margin: float, relation: Relation) 
     """
     if error == 0:
         error = np.finfo(float).tiny
-    inside = 2 * max(stats.t.sf((margin - mean) / error, df), stats.t.sf((margin + mean) / error, df))
-    if relation == "similar":
-        other = 2 * min(stats.t.sf((mean - margin) / error, df), stats.t.cdf((mean + margin) / error, df))
-    else:
-        other = 2 * stats.t.sf(abs(mean) / error, df)
+    size = abs(mean)
+    inside = 2 * stdtr(df, (size - margin) / error)
+    other = 2 * stdtr(df, ((margin - size) if relation == "similar" else -size) / error)
     return float(min(1.0, inside, other))
 
 
 def _required(
     mean: float, variance: float, fixed: float, count: int, margin: float, relation: Relation, level: float
 ) -> int | None:
+    size = abs(mean)
+    # Half-widths below this decide: the interval then leaves zero, or lies inside or outside the margin.
+    enough = size if relation == "greater" and size >= margin else abs(size - margin)
     counts = np.arange(count + 1, 1001)
-    errors, dfs = _error(variance, fixed, counts)
-    for more, half in zip(counts, stats.t.ppf((1 + level) / 2, dfs) * errors, strict=True):
-        if _outcome(mean, half, margin, relation) != "undecided":
-            return int(more)
-    return None
+    errors, df = _error(variance, fixed, counts)
+    deciding = counts[stdtrit(df, (1 + level) / 2) * errors < enough]
+    return int(deciding[0]) if len(deciding) else None
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -244,5 +243,5 @@ def within_prediction(values: Sequence[float] | np.ndarray, printed: float, leve
     values = np.asarray(values, float)
     if len(values) < 2:
         return False
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) * np.sqrt(1 + 1 / len(values))
+    half = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) * np.sqrt(1 + 1 / len(values))
     return bool(abs(printed - values.mean()) <= half)
