@@ -25,6 +25,7 @@ LAYERS = [
     ("recipe", "losses", "record"),
     ("data", "models", "papers"),
     ("objectives",),
+    ("ranking",),
     ("training", "evaluation"),
     ("store",),
     ("run",),
