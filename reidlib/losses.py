@@ -1,0 +1,41 @@
+"""The printed losses as pure functions of tensors."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def pair_cross_entropy(logits: Tensor, same: Tensor) -> Tensor:
+    """Two-way softmax cross-entropy over pairs (PersonNet, Sec. V: "the softmax objective").
+
+    logits: (P, 2), column 0 "different", column 1 "same". same: (P,) bool. Returns the mean over P.
+    """
+    return functional.cross_entropy(logits, same.long())
+
+
+def identity_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.1) -> Tensor:
+    """Softmax cross-entropy over identities with label smoothing.
+
+    logits: (B, identities). labels: (B,) int in [0, identities). Returns the mean over B.
+    """
+    return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    """Hinge on each anchor's farthest positive and nearest negative in the batch (Hermans et al. 2017).
+
+    features: (B, D), compared by Euclidean distance. labels: (B,). Anchors without a positive or a negative
+    are left out; with no anchor left the loss is 0. Returns the mean over the anchors.
+    """
+    # The small constant keeps the square root's gradient finite at distance 0.
+    gram = features @ features.T
+    squared = (gram.diagonal()[:, None] + gram.diagonal()[None] - 2 * gram).clamp_min(0)
+    distance = (squared + 1e-12).sqrt()  # (B, B)
+    same = labels[:, None] == labels[None]
+    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    anchors = positive.any(1) & (~same).any(1)
+    if not anchors.any():
+        return features.sum() * 0
+    farthest = distance.masked_fill(~positive, -torch.inf).amax(1)
+    nearest = distance.masked_fill(same, torch.inf).amin(1)
+    return (farthest - nearest + margin)[anchors].clamp_min(0).mean()

@@ -1,0 +1,267 @@
+"""`fit`: the only training loop."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric import Fabric
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from reidlib.data.augment import augment
+from reidlib.data.sampling import IndexBatch, PairSampler, sampler
+from reidlib.data.splits import Split
+from reidlib.objectives import Batch, Objective
+from reidlib.recipe import Optimiser, Recipe, Schedule, fingerprint
+
+HELD_OUT_PAIRS = 512  # a held-out accuracy of 512 pairs has a standard error of at most 2.2 points
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message says at which step, why, and what to change."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A split with its decoded images, (N, 3, H, W) uint8, usually memory-mapped."""
+
+    split: Split
+    images: np.ndarray
+
+
+def learning_rate_factor(schedule: Schedule, progress: float, accuracies: Sequence[float] = ()) -> float:
+    """The factor on the learning rate at `progress` in [0, 1].
+
+    accuracies: the held-out accuracies so far, which only "plateau" reads: it depends on nothing else, so a
+    resumed training finds its rate again.
+    """
+    factor = 1.0
+    if schedule.name == "step":
+        factor = next((value for point, value in reversed(schedule.points) if progress >= point), 1.0)
+    elif schedule.name == "cosine":
+        factor = (1 + math.cos(math.pi * progress)) / 2
+    elif schedule.name == "poly":
+        factor = (1 - progress) ** schedule.power
+    elif schedule.name == "inverse":
+        factor = (1 + schedule.factor * progress) ** -schedule.power
+    elif schedule.name == "plateau":
+        best, stalled = -math.inf, 0
+        for accuracy in accuracies:
+            stalled = 0 if accuracy > best else stalled + 1
+            best = max(best, accuracy)
+            if stalled == schedule.patience:
+                factor, stalled = factor * schedule.factor, 0
+    if progress < schedule.warmup:
+        factor *= progress / schedule.warmup
+    return factor
+
+
+def build_optimiser(parameters: list[torch.nn.Parameter], optimiser: Optimiser) -> torch.optim.Optimizer:
+    """PyTorch's optimiser of that name.
+
+    "rmsprop" is PersonNet's Sec. IV-A: MS = 0.9 MS + 0.1 g^2, step = lr g / (sqrt(MS) + mu), which is
+    `torch.optim.RMSprop` with alpha 0.9; mu is not printed, 1e-6 is ours (PN-9).
+    """
+    rate, decay = optimiser.lr, optimiser.weight_decay
+    if optimiser.name == "sgd":
+        return torch.optim.SGD(parameters, rate, momentum=optimiser.momentum, weight_decay=decay)
+    if optimiser.name == "rmsprop":
+        return torch.optim.RMSprop(parameters, rate, alpha=0.9, eps=1e-6, weight_decay=decay)
+    if optimiser.name == "adam":
+        return torch.optim.Adam(parameters, rate, weight_decay=decay)
+    if optimiser.name == "adamw":
+        return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+    raise ValueError(f"optimiser {optimiser.name!r}; choose from sgd, rmsprop, adam, adamw")
+
+
+def make_batch(data: Pixels, drawn: IndexBatch, labels: np.ndarray, device: torch.device) -> Batch:
+    """The drawn images and their ids on the device; images still uint8."""
+    ids, cameras = data.split.person_ids[drawn.indices], data.split.camera_ids[drawn.indices]
+    # Sorted reads touch a memory-mapped file in order; the inverse puts the batch back as drawn.
+    order = np.argsort(drawn.indices, kind="stable")
+    images = np.empty((len(order), *data.images.shape[1:]), np.uint8)
+    images[order] = data.images[drawn.indices[order]]
+    as_tensor = lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)  # noqa: E731
+    return Batch(*map(as_tensor, (images, ids, cameras, labels[drawn.indices], drawn.pairs)))
+
+
+def fit(
+    objective: Objective,
+    recipe: Recipe,
+    train: Pixels,
+    held_out: Pixels | None = None,
+    *,
+    device: str = "cpu",
+    precision: str = "32-true",
+    devices: int = 1,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train the objective's model in place by the recipe; returns the history, one row a validation.
+
+    train, held_out: pixels at the model's image size. precision: Lightning Fabric's ("32-true", "bf16-mixed").
+    checkpoint: a file that is written at every validation and removed at the end; if it is there, training
+    goes on from it, on the CPU to the same last bit as without the interruption.
+    History columns: step, progress, images (presented so far), lr, the loss terms (means since the row
+    before), loss, accuracy (held out, a fraction), seconds (since the start, interruptions left out).
+    Raises TrainingError when the loss is no longer finite.
+    """
+    fabric = Fabric(accelerator="cuda" if device == "cuda" else "cpu", devices=devices, precision=precision)  # type: ignore[arg-type]
+    if devices > 1:
+        fabric.launch()
+    objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = build_optimiser(list(objective.parameters()), recipe.optimiser)
+    wrapped, optimiser = fabric.setup(objective, optimiser)
+    identities = np.unique(train.split.person_ids)
+    labels = np.searchsorted(identities, train.split.person_ids)
+    draw = sampler(train.split, recipe.sampling, recipe.seed)
+    validation = None if held_out is None else _held_out_batches(held_out, recipe, fabric.device)
+
+    rows: list[dict[str, float]] = []
+    start = 0
+    if checkpoint is not None and checkpoint.exists():
+        start, rows = _restore(checkpoint, objective, optimiser, recipe)
+    stops = {math.ceil(recipe.steps * (i + 1) / recipe.validations) for i in range(recipe.validations)}
+    spent = rows[-1]["seconds"] if rows else 0.0
+    began = time.perf_counter()
+    sums: dict[str, Tensor] = {}
+    since = start
+    presented = int(rows[-1]["images"]) if rows else 0
+    objective.train()
+    bar = tqdm(total=recipe.steps, initial=start, desc=recipe.system, unit="step", disable=not progress)
+    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+        for step in range(start, recipe.steps):
+            share = step / recipe.steps
+            rate = recipe.optimiser.lr * learning_rate_factor(
+                recipe.schedule, share, [row["accuracy"] for row in rows if "accuracy" in row]
+            )
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            # Each step has its own streams, so that a resumed training draws what an uninterrupted one would.
+            shard = step * fabric.world_size + fabric.global_rank
+            torch.manual_seed(_mix(recipe.seed, shard, 1))
+            drawn = draw.batch(shard, share)
+            batch = make_batch(train, drawn, labels, fabric.device)
+            generator = torch.Generator().manual_seed(_mix(recipe.seed, shard, 2))
+            images = augment(batch.images, recipe.augment, generator).contiguous(memory_format=torch.channels_last)
+            terms = wrapped(Batch(images, batch.person_ids, batch.camera_ids, batch.labels, batch.pairs))
+            loss = objective.total(terms)
+            optimiser.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            optimiser.step()
+            for name, term in {**terms, "loss": loss}.items():
+                sums[name] = sums.get(name, 0.0) + term.detach()
+            presented += len(drawn.indices) * fabric.world_size
+            bar.update()
+            if step + 1 in stops:
+                means = {name: float(value) / (step + 1 - since) for name, value in sums.items()}
+                if not math.isfinite(means["loss"]):
+                    bar.close()
+                    raise TrainingError(
+                        f"{recipe.system}: the loss is {means['loss']} by step {step + 1} of {recipe.steps} at "
+                        f"learning rate {rate:g}; lower the rate. Nothing was stored."
+                    )
+                row = {
+                    "step": step + 1,
+                    "progress": (step + 1) / recipe.steps,
+                    "images": presented,
+                    "lr": rate,
+                    **means,
+                }
+                if validation is not None:
+                    row["accuracy"] = _accuracy(wrapped, objective, validation)
+                row["seconds"] = spent + time.perf_counter() - began
+                rows.append(row)
+                bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "accuracy") if name in row})
+                sums, since = {}, step + 1
+                if checkpoint is not None and step + 1 < recipe.steps and fabric.is_global_zero:
+                    _save(checkpoint, step + 1, objective, optimiser, rows, recipe)
+    bar.close()
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return pd.DataFrame(rows)
+
+
+def _mix(*numbers: int) -> int:
+    """One 63-bit seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _held_out_batches(data: Pixels, recipe: Recipe, device: torch.device) -> list[Batch]:
+    """The same held-out pairs for every recipe of one world: four batches, drawn with their own seed."""
+    draw = PairSampler(data.split, pairs=HELD_OUT_PAIRS // 4, seed=0)
+    labels = np.zeros(len(data.split), np.int64)
+    batches = [make_batch(data, draw.batch(step), labels, device) for step in range(4)]
+    return [
+        Batch(batch.images.float() / 255, batch.person_ids, batch.camera_ids, batch.labels, batch.pairs)
+        for batch in batches
+    ]
+
+
+def _accuracy(wrapped: Any, objective: Objective, batches: list[Batch]) -> float:
+    objective.eval()
+    with torch.inference_mode():
+        accuracy = float(torch.stack([objective.accuracy(batch) for batch in batches]).mean())
+    objective.train()
+    return accuracy
+
+
+def _save(
+    path: Path,
+    step: int,
+    objective: Objective,
+    optimiser: torch.optim.Optimizer,
+    rows: list[dict[str, float]],
+    recipe: Recipe,
+) -> None:
+    """Write model, optimiser state and history as one safetensors file, atomically."""
+    tensors = {f"model.{name}": value for name, value in objective.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        for name, value in state.items():
+            if value is not None:
+                tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
+    notes = {"step": str(step), "rows": json.dumps(rows), "recipe": fingerprint(recipe)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        # A copy in plain layout: safetensors refuses shared or strided memory.
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial, notes)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _restore(
+    path: Path, objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe
+) -> tuple[int, list[dict[str, float]]]:
+    """Load what `_save` wrote; a damaged file, or one of another recipe, is named and training starts over."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes: Mapping[str, str] = file.metadata() or {}
+        if notes.get("recipe") != fingerprint(recipe):
+            raise ValueError("it belongs to another recipe")
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        tqdm.write(f"checkpoint {path} cannot be used ({error}); training starts from the beginning")
+        return 0, []
+    objective.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = value
+    whole = optimiser.state_dict()
+    optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    return int(notes["step"]), json.loads(notes["rows"])

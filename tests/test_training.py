@@ -1,0 +1,172 @@
+"""The training loop: rates, the paper's RMSProp, resuming to the same bits, stopping on a broken loss."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from reidlib.data.splits import Split
+from reidlib.models.base import Encoding, LogitLayer, ReIDModel
+from reidlib.objectives import PairObjective
+from reidlib.recipe import Optimiser, Recipe, Sampling, Schedule
+from reidlib.training import Pixels, TrainingError, build_optimiser, fit, learning_rate_factor
+
+
+class Toy(ReIDModel):
+    """A pair scorer of one convolution, with dropout, so that every random stream matters."""
+
+    def __init__(self) -> None:
+        super().__init__((8, 4))
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.drop = torch.nn.Dropout(0.5)
+        self.logits = LogitLayer(4, 2)
+
+    def forward(self, images):
+        return {"encoding": Encoding(vector=self.conv(self.normalise(images)).amax((2, 3)))}
+
+    def compare(self, a, b):
+        logits = self.logits(self.drop((a.vector - b.vector).abs()))
+        return {"distance": logits[:, 0] - logits[:, 1], "logits": logits}
+
+
+def toy_pixels(people: int = 6, seed: int = 0) -> Pixels:
+    """Each person has one colour, seen by two cameras with noise."""
+    rng = np.random.default_rng(seed)
+    colours = rng.integers(0, 255, (people, 3, 1, 1))
+    ids = np.repeat(np.arange(1, people + 1), 4)
+    images = np.clip(colours[ids - 1] + rng.normal(0, 8, (len(ids), 3, 8, 4)), 0, 255).astype(np.uint8)
+    paths = tuple(Path(f"{i}.jpg") for i in range(len(ids)))
+    return Pixels(Split("toy", paths, ids, np.tile([1, 1, 2, 2], people), ids), images)
+
+
+RECIPE = Recipe(
+    "toy",
+    sampling=Sampling(pairs=8, both_orders=True),
+    augment=(("translate", 0.1), ("flip", 0.5)),
+    optimiser=Optimiser("rmsprop", lr=0.01, weight_decay=5e-4),
+    schedule=Schedule("plateau", patience=2),
+    steps=30,
+    validations=6,
+)
+
+
+def train(
+    recipe: Recipe = RECIPE, checkpoint: Path | None = None, objective=PairObjective
+) -> tuple[dict, pd.DataFrame]:
+    torch.manual_seed(7)
+    model = Toy()
+    history = fit(objective(model), recipe, toy_pixels(), toy_pixels(seed=1), checkpoint=checkpoint, progress=False)
+    return model.state_dict(), history
+
+
+class Interrupted(PairObjective):
+    """Is killed in its 14th training step, after the second validation."""
+
+    def forward(self, batch):
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls == 14:
+            raise KeyboardInterrupt
+        return super().forward(batch)
+
+
+def test_a_resumed_training_ends_with_the_same_bits(tmp_path):
+    whole, history = train()
+    checkpoint = tmp_path / "half.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(checkpoint=checkpoint, objective=Interrupted)
+    assert checkpoint.exists()
+    resumed, again = train(checkpoint=checkpoint)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    pd.testing.assert_frame_equal(history.drop(columns="seconds"), again.drop(columns="seconds"), check_exact=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_seed_gives_another_model():
+    first, _ = train()
+    second, _ = train(replace(RECIPE, seed=1))
+    assert not torch.equal(first["conv.weight"], second["conv.weight"])
+
+
+def test_the_toy_people_are_learnt():
+    recipe = replace(RECIPE, steps=300, optimiser=Optimiser("adam", lr=0.01), schedule=Schedule(), augment=())
+    _, history = train(recipe)
+    assert history["accuracy"].iloc[-1] > 0.8
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+
+def test_the_history_has_one_row_a_validation():
+    _, history = train()
+    assert history["step"].tolist() == [5, 10, 15, 20, 25, 30]
+    assert history["images"].tolist() == [40, 80, 120, 160, 200, 240]
+    assert {"loss", "pair", "accuracy", "lr", "seconds"} <= set(history)
+
+
+def test_a_damaged_checkpoint_is_named_and_training_starts_over(tmp_path, capsys):
+    checkpoint = tmp_path / "broken.safetensors"
+    checkpoint.write_bytes(b"not a checkpoint")
+    whole, _ = train()
+    again, _ = train(checkpoint=checkpoint)
+    assert torch.equal(whole["conv.weight"], again["conv.weight"])
+    assert "broken.safetensors" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_another_recipe_is_not_used(tmp_path):
+    checkpoint = tmp_path / "other.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(RECIPE, seed=5), checkpoint, Interrupted)
+    whole, _ = train()
+    again, _ = train(checkpoint=checkpoint)
+    assert torch.equal(whole["conv.weight"], again["conv.weight"])
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_rate():
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) by step \d+ of 30 at learning rate 1e\+30"):
+        train(replace(RECIPE, optimiser=Optimiser("sgd", lr=1e30), schedule=Schedule()))
+
+
+def test_rmsprop_is_the_papers():
+    """MS = 0.9 MS + 0.1 g^2; w -= lr g / (sqrt(MS) + mu), with the L2 penalty in the gradient (Sec. IV-A)."""
+    start = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    weight = torch.nn.Parameter(start.clone())
+    optimiser = build_optimiser([weight], Optimiser("rmsprop", lr=0.05, weight_decay=0.01))
+    by_hand, mean_square = start.clone(), torch.zeros(3, dtype=torch.float64)
+    for step in range(4):
+        gradient = torch.tensor([0.3, -1.0, 1e-4], dtype=torch.float64) * (step + 1)
+        weight.grad = gradient.clone()
+        optimiser.step()
+        gradient = gradient + 0.01 * by_hand
+        mean_square = 0.9 * mean_square + 0.1 * gradient**2
+        by_hand = by_hand - 0.05 * gradient / (mean_square.sqrt() + 1e-6)
+    assert torch.allclose(weight.detach(), by_hand, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "progress", "expected"),
+    [
+        (Schedule(), 0.9, 1.0),
+        (Schedule("step", points=((0.5, 0.1), (0.8, 0.01))), 0.49, 1.0),
+        (Schedule("step", points=((0.5, 0.1), (0.8, 0.01))), 0.5, 0.1),
+        (Schedule("step", points=((0.5, 0.1), (0.8, 0.01))), 0.9, 0.01),
+        (Schedule("cosine"), 0.5, 0.5),
+        (Schedule("poly", power=0.5), 0.75, 0.5),
+        (Schedule("inverse", factor=3.0, power=1.0), 1.0, 0.25),
+        (Schedule(warmup=0.1), 0.05, 0.5),
+    ],
+)
+def test_learning_rate_factor(schedule, progress, expected):
+    assert learning_rate_factor(schedule, progress) == pytest.approx(expected)
+
+
+def test_plateau_divides_each_time_accuracy_has_stalled():
+    schedule = Schedule("plateau", factor=0.1, patience=2)
+    stalled = [0.5, 0.6, 0.6, 0.55, 0.7, 0.6, 0.7]
+    factors = [learning_rate_factor(schedule, 0.5, stalled[:count]) for count in range(len(stalled) + 1)]
+    assert factors == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
+def test_an_unknown_optimiser_is_named():
+    with pytest.raises(ValueError, match="'lion'; choose from"):
+        build_optimiser([torch.nn.Parameter(torch.zeros(1))], Optimiser("lion"))  # type: ignore[arg-type]
