@@ -7,7 +7,7 @@ a `Row` is one printed row of a paper's table; a `Claim` is one statement of a p
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
 Options = tuple[tuple[str, Any], ...]  # sorted (name, value) pairs: a hashable dict
@@ -65,11 +65,11 @@ class Schedule:
     """A factor on the learning rate over training progress in [0, 1].
 
     constant: 1. step: the factor of the last (progress, factor) point passed. cosine: from 1 to 0.
-    poly: (1 - progress) ** `power`. plateau: `factor` once more whenever the held-out accuracy has not risen
-    for `patience` validations. `warmup` is the share of progress over which the factor first rises linearly.
+    poly: (1 - progress) ** `power`. inverse: (1 + `factor` progress) ** -`power`. plateau: `factor` once more
+    whenever the held-out accuracy has not risen for `patience` validations. `warmup` is the share of progress over which the factor first rises linearly.
     """
 
-    name: Literal["constant", "step", "cosine", "poly", "plateau"] = "constant"
+    name: Literal["constant", "step", "cosine", "poly", "inverse", "plateau"] = "constant"
     points: tuple[tuple[float, float], ...] = ()
     power: float = 0.5
     factor: float = 0.1
@@ -82,8 +82,9 @@ class Recipe:
     """Everything that decides a training; equal recipes are one run.
 
     datasets: trained on together, as a union. image_size: (height, width) in pixels; None is the system's own.
-    augment: (operation, amount) in order. revision: raised by hand when code changes what a recipe means.
-    parent: the recipe whose weights this one starts from.
+    augment: (operation, amount) in order. validation: share of the training identities held out, never trained
+    on; `validations` times in a training they give the held-out accuracy. revision: raised by hand when code
+    changes what a recipe means. parent: the recipe whose weights this one starts from.
     """
 
     system: str
@@ -98,6 +99,7 @@ class Recipe:
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
     steps: int = 1000
+    validation: float = 0.1
     validations: int = 20
     seed: int = 0
     revision: int = 0
@@ -154,7 +156,8 @@ class Row:
     key: unique within the paper, e.g. "table4/personnet". printed: (table, row) as in `data/paper_values.csv`.
     recipe: None for numbers the paper only quotes. evaluations: one per column group of the table, on the
     paper's dataset. trials: trial t uses seed t and, on synthetic data, world t. deviations: known differences
-    from the paper. added: a control row the paper does not have. preliminary: fewer trials than a verdict needs.
+    from the paper. added: a control row the paper does not have. keep: the first trial keeps its weights and the
+    thumbnails its figures need. core: one of the few rows that `recompute=core` trains.
     """
 
     key: str
@@ -167,6 +170,7 @@ class Row:
     deviations: tuple[str, ...] = ()
     added: bool = False
     keep: bool = False
+    core: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,17 +195,38 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Paper:
-    """One paper: its rows and claims, and how each profile scales its recipes.
+class Profile:
+    """What a profile changes in a paper's recipes: lengths and sizes, never what its rows compare.
 
-    scale: profile -> (row's recipe -> the recipe run at that profile); see `reidlib.papers`.
+    size: of the synthetic datasets. queries: a seeded subset for full-gallery protocols, None for all. share:
+    of a recipe's `steps`. pairs: images pairs a batch. options: system -> model options. trials: at most.
     """
+
+    size: str
+    share: float = 1.0
+    pairs: int | None = None
+    queries: int | None = None
+    options: tuple[tuple[str, Options], ...] = ()
+    trials: int | None = None
+
+    def scale(self, recipe: Recipe) -> Recipe:
+        """The recipe as this profile runs it."""
+        sampling = recipe.sampling if self.pairs is None else replace(recipe.sampling, pairs=self.pairs)
+        steps = max(2, round(recipe.steps * self.share))
+        scaled = replace(recipe, steps=steps, sampling=sampling, validations=min(recipe.validations, steps))
+        # A row's own options win: they are what it compares.
+        return scaled.with_options(**{**dict(dict(self.options).get(recipe.system, ())), **dict(recipe.options)})
+
+
+@dataclass(frozen=True)
+class Paper:
+    """One paper: its rows, its claims and its profiles by name."""
 
     key: str
     title: str
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...]
-    scale: Mapping[str, Any] = field(default_factory=dict)
+    profiles: tuple[tuple[str, Profile], ...]
 
     def row(self, key: str) -> Row:
         """The row of that key; ValueError names the keys there are."""

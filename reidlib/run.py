@@ -1,0 +1,264 @@
+"""From a recipe to a stored run: data, model, `fit`, `evaluate`, store."""
+
+import platform
+import resource
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from reidlib.data import DATASETS, load, union
+from reidlib.data.pixels import pixels
+from reidlib.data.splits import Benchmark, Split, hold_out
+from reidlib.data.synthetic import DOMAINS
+from reidlib.evaluation import PROTOCOLS, Evaluation, evaluate
+from reidlib.models import Descriptor, Encoding, ReIDModel, build
+from reidlib.objectives import OBJECTIVES
+from reidlib.recipe import Data, EvaluationSettings, Recipe
+from reidlib.store import Run, RunStore, run_name
+from reidlib.training import Pixels, fit
+
+
+class NotAvailable(LookupError):
+    """A dataset that cannot be read here; rows that need it say "not run"."""
+
+
+@cache
+def read_benchmark(data: Data, root: Path | None) -> Benchmark:
+    """The benchmark a recipe names, generated if it is synthetic; NotAvailable if it cannot be had here."""
+    if data.name in DOMAINS:
+        return load(data.name, root=root, size=data.size, world=data.world, preset=data.preset)
+    if data.name not in DATASETS:
+        raise NotAvailable(f"no loader for dataset {data.name!r} yet; there are {', '.join(DATASETS)}")
+    if root is None:
+        raise NotAvailable(f"{data.name} is a real dataset: say where it lies with data_root")
+    return load(data.name, root=root)
+
+
+def device_name(device: str) -> str:
+    """What `device` is, in words for a table's foot."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+
+
+def build_model(recipe: Recipe, identities: int) -> ReIDModel:
+    """The recipe's model with its seeded initial weights."""
+    chosen: dict[str, Any] = dict(recipe.options)
+    if recipe.image_size is not None:
+        chosen["image_size"] = recipe.image_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return build(recipe.system, identities=identities, **chosen)
+
+
+def restore_model(run: Run, recipe: Recipe) -> ReIDModel:
+    """The trained model of a run that kept its weights, in eval mode; FileNotFoundError says how to get them."""
+    weights = run.weights()
+    if weights is None:
+        raise FileNotFoundError(f"run {run.name} is here without weights; train it here with recompute='core' or 'all'")
+    model = build_model(recipe, run.record["identities"])
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def train_and_evaluate(
+    recipe: Recipe,
+    settings: Sequence[EvaluationSettings],
+    store: RunStore,
+    *,
+    data_root: Path | None = None,
+    device: str = "cpu",
+    devices: int = 1,
+    profile: str = "",
+    keep: bool = False,
+    again: bool = False,
+    progress: bool = True,
+) -> Run:
+    """The run of a recipe with every one of `settings` evaluated: found in the store, completed, or trained.
+
+    Two processes asking for one run train it once; an interrupted training goes on from its checkpoint.
+    keep: store the weights, and the arrays its figures need. again: train even if the run is there.
+    """
+    with store.lock(recipe):
+        run = None if again else store.find(recipe)
+        missing = [item for item in settings if run is None or run.metrics(item) is None]
+        if run is not None and not missing:
+            return run
+        if run is not None and run.weights() is not None:
+            model = restore_model(run, recipe).to(device)
+            for item in missing:
+                run = run.add_evaluation(item, *_score(model, item, data_root, device, progress))
+            return run
+        return _train(recipe, settings, store, data_root, device, devices, profile, keep, progress)
+
+
+def _train(
+    recipe: Recipe,
+    settings: Sequence[EvaluationSettings],
+    store: RunStore,
+    data_root: Path | None,
+    device: str,
+    devices: int,
+    profile: str,
+    keep: bool,
+    progress: bool,
+) -> Run:
+    began = time.perf_counter()
+    benchmarks = {data.name: read_benchmark(data, data_root) for data in recipe.datasets}
+    train, held_out = hold_out(union([b.train for b in benchmarks.values()]), recipe.validation, seed=recipe.split)
+    model = build_model(recipe, identities=len(train.identities)).to(device)
+    precision = "bf16-mixed" if device == "cuda" else "32-true"
+    history = pd.DataFrame()
+    if isinstance(model, Descriptor):
+        images = pixels(train, model.image_size)
+        encoded = [
+            model.encode(torch.from_numpy(images[i : i + 256]).to(device) / 255) for i in range(0, len(images), 256)
+        ]
+        model.estimate(Encoding.cat(encoded), torch.from_numpy(train.person_ids.copy()))
+    else:
+        history = fit(
+            OBJECTIVES[recipe.objective](model, dict(recipe.loss_weights)),
+            recipe,
+            Pixels(train, pixels(train, model.image_size)),
+            Pixels(held_out, pixels(held_out, model.image_size)),
+            device=device,
+            devices=devices,
+            precision=precision,
+            checkpoint=store.home / "checkpoints" / f"{run_name(recipe)}.safetensors",
+            progress=progress,
+        )
+    model.eval()
+    trained = time.perf_counter() - began
+    evaluations = {item: _score(model, item, data_root, device, progress) for item in settings}
+    benchmark = read_benchmark(settings[0].data, data_root)
+    return store.save(
+        recipe,
+        history=history,
+        evaluations=evaluations,
+        figures=pair_responses(model, benchmark, device) if keep else None,
+        weights=model.state_dict() if keep else None,
+        meta={
+            "profile": profile,
+            "identities": len(train.identities),
+            "measures": _measures(model, history, benchmark, device),
+            "data": {name: benchmark.digest for name, benchmark in benchmarks.items()},
+            "device": device_name(device),
+            "precision": precision,
+            "seconds": round(time.perf_counter() - began, 1),
+            "training_seconds": round(trained, 1),
+            "peak_memory_bytes": _peak_memory(device),
+        },
+    )
+
+
+def _peak_memory(device: str) -> int:
+    """Bytes: on the GPU what was allocated, else what this process ever held."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _score(
+    model: ReIDModel, settings: EvaluationSettings, data_root: Path | None, device: str, progress: bool
+) -> tuple[Evaluation, Split]:
+    """One evaluation of a trained model, and the query split it is of."""
+    benchmark = read_benchmark(settings.data, data_root)
+    before = {name: getattr(model, name) for name, _ in settings.scoring}
+    for name, value in settings.scoring:
+        setattr(model, name, value)
+    try:
+        result = evaluate(
+            model,
+            benchmark,
+            PROTOCOLS[settings.protocol],
+            device=device,
+            queries=settings.queries,
+            progress=progress,
+        )
+    finally:
+        for name, value in before.items():
+            setattr(model, name, value)
+    return result, benchmark.query
+
+
+def test_pairs(benchmark: Benchmark, count: int) -> tuple[Split, np.ndarray, np.ndarray]:
+    """(split, pairs (2 count, 2), same (2 count,)): cross-camera test pairs, half of one person.
+
+    The rule: queries evenly spaced through the query list, each with the first gallery image of that person in
+    another camera, and with the first gallery image, in another camera, of the next person in the list.
+    """
+    query, gallery = benchmark.query, benchmark.gallery
+    chosen = np.flatnonzero(benchmark.matched)
+    chosen = chosen[np.linspace(0, len(chosen) - 1, min(count, len(chosen))).astype(int)]
+    people = benchmark.gallery.identities
+    pairs, same = [], []
+    for index in chosen:
+        person, camera = query.person_ids[index], query.camera_ids[index]
+        other = people[(np.searchsorted(people, person) + 1) % len(people)]
+        for wanted, one in ((person, True), (other, False)):
+            match = np.flatnonzero((gallery.person_ids == wanted) & (gallery.camera_ids != camera))
+            if len(match):
+                pairs.append((index, len(query) + match[0]))
+                same.append(one)
+    joined = Split(
+        "test pairs",
+        query.paths + gallery.paths,
+        *(
+            np.concatenate([getattr(query, name), getattr(gallery, name)])
+            for name in ("person_ids", "camera_ids", "groups")
+        ),
+    )
+    used, compact = np.unique(pairs, return_inverse=True)
+    return joined.take(used), compact.reshape(-1, 2), np.array(same)
+
+
+def _pair_images(
+    benchmark: Benchmark, model: ReIDModel, count: int, device: str
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    split, pairs, same = test_pairs(benchmark, count)
+    images = torch.from_numpy(np.array(pixels(split, model.image_size))).to(device).float() / 255
+    return images[pairs[:, 0]], images[pairs[:, 1]], same
+
+
+@torch.inference_mode()
+def pair_responses(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -> dict[str, np.ndarray]:
+    """Arrays for a figure of feature responses: two test pairs, one of one person and one of two.
+
+    "images" (2, 2, 3, H, W) uint8, "same" (2,), and every convolutional layer's responses by name, averaged over
+    channels after taking magnitudes, float16. Empty for models without `responses`.
+    """
+    if not hasattr(model, "responses"):
+        return {}
+    a, b, same = _pair_images(benchmark, model, 1, device)
+    arrays = {"images": (torch.stack([a, b], 1) * 255).round().byte().cpu().numpy(), "same": same}
+    for name, response in model.responses(a, b).items():
+        if response.ndim >= 4:
+            arrays[name] = response.abs().mean(-3).half().cpu().numpy()
+    return arrays
+
+
+@torch.inference_mode()
+def _measures(model: ReIDModel, history: pd.DataFrame, benchmark: Benchmark, device: str) -> dict[str, float]:
+    """What claims compare per run, beside accuracy on the test set."""
+    measures: dict[str, float] = {"parameters": float(sum(p.numel() for p in model.parameters()))}
+    if "accuracy" in history:
+        measures["mean_accuracy"] = float(history["accuracy"].mean())
+        measures["final_accuracy"] = float(history["accuracy"].iloc[-1])
+    a, b, same = _pair_images(benchmark, model, 200, device)
+    compared = model.compare(model.encode(a), model.encode(b))
+    if "difference" in compared:  # mean squared response of the difference layer, on either kind of pair
+        energy = compared["difference"].float().square().mean((1, 2, 3)).cpu().numpy()
+        measures["difference_energy_same"] = float(energy[same].mean())
+        measures["difference_energy_different"] = float(energy[~same].mean())
+    return measures

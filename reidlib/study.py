@@ -1,0 +1,300 @@
+"""A paper's rows at one profile, on one dataset, with one store: what notebooks and the command line ask.
+
+`study(...)` takes a notebook's parameters as papermill hands them over, refuses what cannot be meant, and
+returns a `Study`, which knows the concrete recipe of every row and trial and trains what is missing.
+"""
+
+import ast
+import difflib
+import importlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reidlib.data import COUNTERPARTS, DATASETS, project_root
+from reidlib.data.splits import Benchmark
+from reidlib.data.synthetic import BENCHMARK_VERSION, DOMAINS
+from reidlib.recipe import Data, EvaluationSettings, Paper, Profile, Recipe, Row, fingerprint
+from reidlib.run import NotAvailable, read_benchmark, train_and_evaluate
+from reidlib.store import Run, RunStore, Trial
+
+PROFILES = ("stored", "smoke", "laptop", "gpu", "paper")
+RECOMPUTE = ("no", "missing", "core", "all")
+DEVICES = ("auto", "cpu", "cuda")
+PAPERS = ("personnet",)
+EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke runs mean nothing and are never shown as results
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training to do: a row's recipe at one trial, with every evaluation any row asks of it."""
+
+    row: Row
+    trial: int
+    profile: str
+    recipe: Recipe
+    settings: tuple[EvaluationSettings, ...]
+
+    def __str__(self) -> str:
+        return f"{self.row.key} trial {self.trial} at {self.profile}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One paper's rows at one profile, on one choice of data, over one store."""
+
+    paper: Paper
+    profile: str
+    dataset: str
+    data_root: Path | None
+    device: str
+    seeds: tuple[int, ...] | None
+    recompute: str
+    store: RunStore
+
+    def __str__(self) -> str:
+        data = {
+            "synthetic": "the synthetic counterpart of each dataset",
+            "real": f"the real datasets under {self.data_root}",
+        }
+        seeds = "each row's own" if self.seeds is None else ", ".join(map(str, self.seeds))
+        return (
+            f"{self.paper.title}\n"
+            f"  profile    {self.profile}\n"
+            f"  data       {data.get(self.dataset, self.dataset)}\n"
+            f"  device     {self.device}\n"
+            f"  seeds      {seeds}\n"
+            f"  recompute  {self.recompute}"
+        )
+
+    def scale(self, profile: str) -> Profile:
+        """The paper's profile of that name."""
+        return dict(self.paper.profiles)[profile]
+
+    def data(self, named: Data, trial: int, profile: str) -> Data:
+        """The concrete dataset that stands for `named` in this study; on synthetic data, trial t has world t.
+
+        NotAvailable where there is none.
+        """
+        if self.dataset == "synthetic":
+            name = COUNTERPARTS.get(named.name, named.name)
+        else:
+            name = named.name if self.dataset == "real" else self.dataset
+        if name in DOMAINS:
+            size = self.scale(profile).size
+            return Data(name, size, named.world + trial, named.preset, BENCHMARK_VERSION)
+        if name not in DATASETS:
+            raise NotAvailable(f"there is no loader and no synthetic counterpart for {name} yet")
+        return Data(name, version=read_benchmark(Data(name), self.data_root).digest[:16])
+
+    def benchmark(self, name: str = "market1501", world: int = 0) -> Benchmark:
+        """The images that stand for the dataset `name` in this study."""
+        return read_benchmark(self.data(Data(name), world, self.shown_profile()), self.data_root)
+
+    def recipe(self, row: Row, trial: int, profile: str) -> Recipe:
+        """The row's recipe as trial `trial` runs it: scaled by the profile, with its seed and its data."""
+        assert row.recipe is not None
+        scaled = self.scale(profile).scale(row.recipe)
+        datasets = tuple(self.data(data, trial, profile) for data in scaled.datasets)
+        return replace(scaled, datasets=datasets, seed=scaled.seed + trial)
+
+    def settings(self, row: Row, trial: int, profile: str) -> tuple[EvaluationSettings, ...]:
+        """The row's evaluations as trial `trial` makes them."""
+        queries = self.scale(profile).queries
+        return tuple(
+            replace(item, data=self.data(item.data, trial, profile), queries=queries)
+            if item.protocol != "single-shot"
+            else replace(item, data=self.data(item.data, trial, profile))
+            for item in row.evaluations
+        )
+
+    def trials(self, row: Row, profile: str) -> tuple[int, ...]:
+        """The row's trials in this study."""
+        most = min(row.trials, self.scale(profile).trials or row.trials)
+        return tuple(trial for trial in range(most) if self.seeds is None or trial in self.seeds)
+
+    def find(self, row: Row, trial: int, profile: str) -> Run | None:
+        """The stored run of a row's trial, if it is there with all its evaluations."""
+        if row.recipe is None:
+            return None
+        try:
+            run = self.store.find(self.recipe(row, trial, profile))
+            settings = self.settings(row, trial, profile)
+        except NotAvailable:
+            return None
+        return run if run is not None and _holds(run, settings) else None
+
+    def shown_profile(self, table: str | None = None) -> str:
+        """The profile a table is shown at.
+
+        For "stored", the best one at which every row that the paper's claims compare has a run; "laptop" if
+        there is none. One comparison never mixes profiles.
+        """
+        if self.profile != "stored":
+            return self.profile
+        compared = {key for claim in self.paper.claims for pair in claim.pairs for key in pair}
+        rows = [row for row in self.paper.rows if table in (None, row.table) and row.key in compared]
+        for profile in EVIDENCE:
+            if rows and all(self.find(row, 0, profile) is not None for row in rows):
+                return profile
+        return "laptop"
+
+    def jobs(self, select: str = "") -> list[Job]:
+        """The trainings that `select` (a row key, or the start of one) needs, each recipe once.
+
+        First trials come first, and within them rows that claims compare, so that an interrupted queue
+        leaves the most telling comparisons.
+        """
+        profile = self.shown_profile()
+        rows = [row for row in self.paper.rows if row.recipe is not None and row.key.startswith(select)]
+        if not rows:
+            keys = [row.key for row in self.paper.rows if row.recipe is not None]
+            near = difflib.get_close_matches(select, keys, 1, cutoff=0.4)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"no row of {self.paper.key} starts with {select!r}{hint}")
+        compared = {key for claim in self.paper.claims for pair in claim.pairs for key in pair}
+        jobs: dict[str, Job] = {}
+        for row in rows:
+            for trial in self.trials(row, profile):
+                try:
+                    recipe, settings = self.recipe(row, trial, profile), self.settings(row, trial, profile)
+                except NotAvailable:
+                    continue
+                key = fingerprint(recipe)
+                if key in jobs:  # another row with the same training: its evaluations join, and so does `keep`
+                    known = jobs[key]
+                    joined = tuple(dict.fromkeys((*known.settings, *settings)))
+                    kept = replace(known.row, keep=known.row.keep or row.keep, core=known.row.core or row.core)
+                    jobs[key] = replace(known, settings=joined, row=kept)
+                else:
+                    jobs[key] = Job(row, trial, profile, recipe, settings)
+        return sorted(jobs.values(), key=lambda job: (job.trial, job.row.key not in compared))
+
+    def missing(self, select: str = "") -> list[Job]:
+        """The jobs whose run, or one of its evaluations, is not in the store."""
+        return [job for job in self.jobs(select) if not self._done(job)]
+
+    def _done(self, job: Job) -> bool:
+        run = self.store.find(job.recipe)
+        return run is not None and _holds(run, job.settings)
+
+    def do(self, job: Job, *, again: bool = False, devices: int = 1, progress: bool = True) -> Run:
+        """Train and evaluate one job, or find it done."""
+        return train_and_evaluate(
+            job.recipe,
+            job.settings,
+            self.store,
+            data_root=self.data_root,
+            device=self.device,
+            devices=devices,
+            profile=job.profile,
+            keep=job.row.keep and job.trial == 0,
+            again=again,
+            progress=progress,
+        )
+
+    def compute(self, select: str = "") -> None:
+        """Train what `recompute` asks for: nothing, what is missing, the core rows again, or all again."""
+        if self.recompute == "no":
+            return
+        jobs = self.jobs(select)
+        for job in jobs:
+            if self.recompute != "core" or (job.row.core and job.trial == 0):
+                self.do(job, again=self.recompute != "missing")
+
+    def results(self, table: str | None = None) -> dict[str, list[Trial]]:
+        """Row key -> its trials in order, at the profile the table is shown at; trials not run have no run."""
+        profile = self.shown_profile(table)
+        return {
+            row.key: [self.trial(row, trial, profile) for trial in self.trials(row, profile)]
+            for row in self.paper.rows
+            if row.recipe is not None and table in (None, row.table)
+        }
+
+    def trial(self, row: Row, trial: int, profile: str) -> Trial:
+        """One trial of a row as tables want it."""
+        run = self.find(row, trial, profile)
+        return Trial(None) if run is None else Trial(run, self.settings(row, trial, profile))
+
+
+def _holds(run: Run, settings: Sequence[EvaluationSettings]) -> bool:
+    return all(run.metrics(item) is not None for item in settings)
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """`value` if it is one of `allowed`; ValueError names the nearest one otherwise."""
+    allowed = tuple(allowed)
+    if value in allowed:
+        return value
+    near = difflib.get_close_matches(str(value), allowed, 1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(repr, allowed))}{hint}")
+
+
+def paper(key: str) -> Paper:
+    """The paper of that key, e.g. "personnet"."""
+    return importlib.import_module(f"reidlib.papers.{one_of('paper', key, PAPERS)}").PAPER
+
+
+def study(
+    paper_key: str,
+    *,
+    profile: str = "stored",
+    dataset: str = "synthetic",
+    data_root: str = "",
+    device: str = "auto",
+    seeds: Any = "",
+    recompute: str = "missing",
+    runs_dir: str = "",
+) -> Study:
+    """The study that a notebook's parameters mean; the one call that validates them.
+
+    profile: "stored" shows the best evidence in the store and trains nothing new. dataset: "synthetic" (each
+    column's counterpart), "real" (each column's own, below `data_root`), or one dataset's name for all. seeds:
+    "" for each row's own, or the trials to use: 0, "0,1", "[0, 1]". runs_dir: where new runs go, instead of
+    build/runs; stored runs are then read from there alone. ValueError says what is wrong and the nearest valid value.
+    """
+    one_of("profile", profile, PROFILES)
+    one_of("recompute", recompute, RECOMPUTE)
+    one_of("dataset", dataset, ("synthetic", "real", *DATASETS))
+    one_of("device", device, DEVICES)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda': PyTorch sees no CUDA device here; choose 'auto' or 'cpu'")
+    root = Path(data_root).expanduser() if data_root else None
+    if root is not None and not root.is_dir():
+        raise ValueError(f"data_root={data_root!r}: there is no such folder")
+    if root is None and dataset not in ("synthetic", *DOMAINS):
+        raise ValueError(f"dataset={dataset!r} is read from disk: say where it lies with data_root='/path/to/datasets'")
+    home = project_root()
+    folders: Sequence[Path] = (Path(runs_dir),) if runs_dir else (home / "build" / "runs", home / "data" / "runs")
+    return Study(
+        paper=paper(paper_key),
+        profile=profile,
+        dataset=dataset,
+        data_root=root,
+        device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
+        seeds=_seeds(seeds),
+        recompute="no" if profile == "stored" else recompute,
+        store=RunStore(*folders),
+    )
+
+
+def _seeds(given: Any) -> tuple[int, ...] | None:
+    """Papermill hands over text, a number or a list; None means each row's own trials."""
+    if given is None or given == "":
+        return None
+    value = given
+    if isinstance(given, str):
+        try:
+            value = ast.literal_eval(given)
+        except (ValueError, SyntaxError):
+            value = given
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not values or not all(type(seed) is int and seed >= 0 for seed in values):
+        raise ValueError(f"seeds={given!r}: give whole numbers from 0 up, such as 0, '0,1' or '[0, 1, 2]'")
+    if len(set(values)) != len(values):
+        raise ValueError(f"seeds={given!r}: a seed is named twice")
+    return tuple(values)

@@ -1,0 +1,137 @@
+"""Parameters as papermill hands them over, rows to recipes, and the queue; trained at smoke on the tiny world."""
+
+from dataclasses import replace
+
+import pytest
+
+from reidlib.recipe import Data, Recipe
+from reidlib.study import Study, paper, study
+
+
+def smoke(tmp_path, **given) -> Study:
+    return study("personnet", profile="smoke", runs_dir=str(tmp_path), device="cpu", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", None),
+        (None, None),
+        (0, (0,)),
+        ("0", (0,)),
+        ("0,2", (0, 2)),
+        ("[0, 1]", (0, 1)),
+        ([3], (3,)),
+        ("(1, 0)", (1, 0)),
+    ],
+)
+def test_seeds_mean_the_same_however_papermill_hands_them_over(tmp_path, given, expected):
+    assert smoke(tmp_path, seeds=given).seeds == expected
+
+
+@pytest.mark.parametrize("given", ["one", "1.5", "-1", "[0, 'a']", "0,0", "[]", True])
+def test_impossible_seeds_are_refused(tmp_path, given):
+    with pytest.raises(ValueError, match="seeds="):
+        smoke(tmp_path, seeds=given)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("profile", "laptob", "did you mean 'laptop'"),
+        ("recompute", "mising", "did you mean 'missing'"),
+        ("dataset", "market", "did you mean 'market1501'"),
+        ("device", "gpu", "choose one of 'auto', 'cpu', 'cuda'"),
+        ("data_root", "/nowhere/at/all", "there is no such folder"),
+        ("dataset", "real", "say where it lies with data_root"),
+    ],
+)
+def test_mistyped_parameters_name_the_nearest_valid_one(name, value, hint):
+    with pytest.raises(ValueError, match=hint):
+        study("personnet", **{name: value})
+
+
+def test_an_unknown_paper_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'personnet'"):
+        study("personet")
+
+
+def test_trial_t_has_seed_t_and_world_t(tmp_path):
+    chosen = study("personnet", profile="laptop", runs_dir=str(tmp_path))
+    row = chosen.paper.row("table4/personnet")
+    first, second = (chosen.recipe(row, trial, "laptop") for trial in (0, 1))
+    assert (first.seed, second.seed) == (0, 1)
+    assert [data.world for recipe in (first, second) for data in recipe.datasets] == [0, 1]
+    assert first.datasets[0].name == "plaza"
+    assert replace(second, seed=0, datasets=first.datasets) == first
+
+
+def test_a_profile_never_overrides_what_a_row_compares(tmp_path):
+    chosen = study("personnet", profile="laptop", runs_dir=str(tmp_path))
+    for row in chosen.paper.rows:
+        if row.recipe is not None and row.key.startswith("table4"):
+            scaled = dict(chosen.recipe(row, 0, "laptop").options)
+            assert all(scaled[name] == value for name, value in row.recipe.options)
+
+
+def test_both_rows_of_one_recipe_are_one_job(tmp_path):
+    chosen = study("personnet", profile="laptop", runs_dir=str(tmp_path))
+    jobs = chosen.jobs()
+    recipes = [job.recipe for job in jobs]
+    assert len(set(recipes)) == len(recipes)
+    shared = [job for job in jobs if job.row.key in ("table4/personnet", "fig5/rmsprop")]
+    assert len(shared) == 5
+    assert [job.trial for job in jobs] == sorted(job.trial for job in jobs)
+
+
+def test_rows_without_their_dataset_make_no_jobs(tmp_path):
+    assert not [job for job in smoke(tmp_path).jobs() if job.row.key.startswith(("table2", "table3"))]
+
+
+def test_an_unknown_row_names_the_nearest(tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'table4/idla'"):
+        smoke(tmp_path).jobs("table4/idlo")
+
+
+def test_stored_trains_nothing(tmp_path):
+    chosen = study("personnet", profile="stored", runs_dir=str(tmp_path), recompute="all")
+    chosen.compute()
+    assert not any(trial.run for trials in chosen.results().values() for trial in trials)
+    assert chosen.shown_profile("Table IV") == "laptop"
+
+
+def test_a_row_is_trained_once_and_found_again(tmp_path, plaza_tiny):
+    chosen = smoke(tmp_path)
+    assert len(chosen.missing("table4/personnet")) == 1
+    chosen.compute("table4/personnet")
+    chosen.compute("table4/histogram")
+    assert not chosen.missing("table4/personnet")
+    trial = chosen.results("Table IV")["table4/personnet"][0]
+    assert 0 <= trial.metrics(0)["mean_ap"] <= 1
+    assert trial.run.record["measures"]["parameters"] > 0
+    assert {"Conv0", "Difference", "images", "same"} <= set(trial.run.figures())
+    before = trial.run.record["date"], trial.run.folder.stat().st_mtime_ns
+    chosen.compute("table4/personnet")
+    again = chosen.results("Table IV")["table4/personnet"][0].run
+    assert (again.record["date"], again.folder.stat().st_mtime_ns) == before
+
+
+def test_every_row_names_its_printed_counterpart_and_every_claim_its_rows():
+    personnet = paper("personnet")
+    keys = [row.key for row in personnet.rows]
+    assert len(set(keys)) == len(keys)
+    for claim in personnet.claims:
+        assert {key for pair in claim.pairs for key in pair} <= set(keys)
+        assert 0.3 <= claim.margin <= 1.0
+        if claim.printed_effect is not None:
+            assert claim.margin == min(1.0, max(0.3, abs(claim.printed_effect) / 2))
+
+
+def test_real_data_needs_its_folder(tmp_path):
+    chosen = study("personnet", profile="laptop", dataset="real", data_root=str(tmp_path), runs_dir=str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="[Mm]arket"):
+        chosen.data(Data("market1501"), 0, "laptop")
+
+
+def test_recipes_of_the_paper_are_recipes():
+    assert all(isinstance(row.recipe, Recipe | None) for row in paper("personnet").rows)
