@@ -200,7 +200,9 @@ def provenance(groups: Iterable[Sequence[Trial]]) -> str:
     worlds = sorted({item.data.world for trial in trials for item in trial.settings if _synthetic(item.data)})
     seeds = sorted({record["recipe"].get("seed", 0) for record in records})
     dates = sorted({record["date"] for record in records})
+    smoke = any(record.get("profile") == "smoke" for record in records)
     return (
+        f"{'Smoke runs only show that the code runs; these numbers mean nothing. ' if smoke else ''}"
         f"Measured on {data}{f' (worlds {_ranges(worlds)})' if worlds else ''}, "
         f"profile {_joined(record.get('profile', '') for record in records)}, seeds {_ranges(seeds)}; "
         f"{_joined(record.get('device', 'unknown device') for record in records)}; "

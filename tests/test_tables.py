@@ -1,0 +1,257 @@
+"""Tables and claims drawn from a store of made-up runs with known scores."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reidlib.data.splits import Split
+from reidlib.evaluation import Evaluation
+from reidlib.recipe import Claim, Data, EvaluationSettings, Paper, Profile, Recipe, Row
+from reidlib.store import RunStore, Trial
+from reidlib.tables import claims_table, measure, paper_values, printed_values, table, verdicts
+from reidlib.verdicts import Verdict
+
+MARKET = Data("market1501")
+EVALUATIONS = (EvaluationSettings(MARKET), EvaluationSettings(MARKET, protocol="single-shot"))
+A, B = Recipe("personnet", datasets=(MARKET,)), Recipe("idla", datasets=(MARKET,))
+ROWS = (
+    Row("table4/sdalf", "Table IV", "SDALF [11]", ("Table IV", "SDALF [11]")),
+    Row("table4/a", "Table IV", "PersonNet", ("Table IV", "PersonNet"), A, EVALUATIONS, deviations=("lr 1e-4",)),
+    Row("table4/b", "Table IV", "IDLA", recipe=B, evaluations=EVALUATIONS, added=True),
+    Row("other/c", "Open points", "Something else", recipe=B, evaluations=EVALUATIONS[1:], added=True),
+)
+CLAIMS = (
+    Claim("beats", "A beats B", "Table IV", (("table4/a", "table4/b"),), printed_effect=6.0),
+    Claim("faster", "A learns faster", "Fig. 5", (("table4/a", "table4/b"),), measure="mean_accuracy"),
+    Claim("missing", "A beats C", "Sec. I", (("table4/a", "other/c"),), added=True),
+)
+PAPER = Paper("personnet", "PersonNet", ROWS, CLAIMS, (("laptop", Profile("small")),))
+QUERIES = 40
+
+Make = Callable[..., list[Trial]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """make(recipe, one mean AP a trial, ...) stores a run each and returns the trials."""
+    store = RunStore(tmp_path / "runs")
+    ids = np.arange(1, QUERIES + 1)
+    queries = Split("query", tuple(Path(f"{index}.jpg") for index in ids), ids, np.ones(QUERIES), ids)
+
+    def trials(
+        recipe: Recipe,
+        scores: Sequence[float],
+        *,
+        data: Callable[[int], Data] = lambda trial: Data("plaza", "small", trial),
+        profile: str = "laptop",
+        rank1: float = 0.5,
+        tied: bool = False,
+    ) -> list[Trial]:
+        found = []
+        for trial, score in enumerate(scores):
+            settings = tuple(
+                EvaluationSettings(data(trial), protocol=protocol) for protocol in ("market1501", "single-shot")
+            )
+            hits = np.where(np.arange(QUERIES) < rank1 * QUERIES, 0, 3)
+            ap = score + np.linspace(-0.05, 0.05, QUERIES)
+            frame = pd.DataFrame({"query": np.arange(QUERIES), "ap": ap, "first_hit": hits, "inp": ap})
+            evaluation = Evaluation.from_frame(frame)
+            if tied:
+                object.__setattr__(evaluation, "tied", 0.02)
+            run = store.save(
+                Recipe(recipe.system, datasets=(data(trial),), seed=trial, objective=profile),
+                history=[],
+                evaluations=dict.fromkeys(settings, (evaluation, queries)),
+                meta={
+                    "profile": profile,
+                    "device": "test CPU",
+                    "date": f"2025-01-0{trial + 1}",
+                    "measures": {"mean_accuracy": score},
+                },
+            )
+            found.append(Trial(run, settings))
+        return found
+
+    return trials
+
+
+def test_every_printed_value_is_there() -> None:
+    values = paper_values()
+    assert len(values) == 1016
+    assert list(values.columns) == ["paper", "table", "row", "dataset", "protocol", "metric", "value", "note"]
+    assert set(values.paper) == {"PersonNet", "MidLevel", "MLS", "CASN", "HAGN"}
+    assert (values.value == "").sum() == 89  # cells the papers leave empty
+
+
+@pytest.mark.parametrize(
+    ("paper", "table", "row", "dataset", "metric", "value"),
+    [  # read off the papers by eye
+        ("PersonNet", "Table IV", "PersonNet", "Market-1501", "mAP", "18.57"),
+        ("PersonNet", "Table II", "PersonNet", "CUHK03 labeled", "r=1", "64.8"),
+        ("PersonNet", "Table III", "Euclid", "CUHK01", "r=10", "39.94"),
+        ("MLS", "Table 1", "conv1", "", "filter_size", "5x5x3"),
+        ("MLS", "Table 2", "Ours-(L2, L3, L4)", "CUHK03 detected", "top-1", "86.45"),
+        ("CASN", "Table 3", "CASN(PCB)", "CUHK03-NP detected", "R-1", "71.5"),
+        ("HAGN", "Table X", "stage 1-3", "Market-1501", "Rank-1", "94.42"),
+    ],
+)
+def test_values_checked_by_hand(paper: str, table: str, row: str, dataset: str, metric: str, value: str) -> None:
+    lines = printed_values(paper, table)
+    found = lines[(lines.row == row) & (lines.dataset == dataset) & (lines.metric == metric)]
+    assert found.value.tolist() == [value]
+
+
+@pytest.mark.parametrize(
+    ("printed", "name"),
+    [
+        ("r=1", "rank1"),
+        ("Rank 5", "rank5"),
+        ("Rank-10", "rank10"),
+        ("top-20", "rank20"),
+        ("TOP@1", "rank1"),
+        ("R-1", "rank1"),
+        ("mAP", "mean_ap"),
+        ("mAP gain", None),
+        ("Depth", None),
+    ],
+)
+def test_metrics_by_their_printed_names(printed: str, name: str | None) -> None:
+    assert measure(printed) == name
+
+
+def test_a_table_has_the_printed_number_beside_the_measured_one(make: Make) -> None:
+    got = table(PAPER, "Table IV", {"table4/a": make(A, [0.10, 0.12]), "table4/b": [Trial(None)] * 5})
+    here = "plaza small, laptop"
+    assert got.index.tolist() == ["SDALF [11]", "PersonNet", "IDLA +"]
+    assert got["Market-1501", "mAP", "printed"].tolist() == ["8.20", "18.57", ""]
+    assert got["Market-1501", "mAP", here].tolist() == ["quoted", "11.0 ± 1.4 (2)", "not run"]
+    assert got["Market-1501", "r=1", here].tolist() == ["quoted", "50.0 ± 0.0 (2)", "not run"]
+    assert got["market1501, single-shot", "Rank-5", here].tolist() == ["quoted", "100.0 ± 0.0 (2)", "not run"]
+    notes = got.attrs["notes"]
+    assert notes[0].startswith(
+        "Measured on plaza small (worlds 0, 1), profile laptop, seeds 0, 1; test CPU; 2025-01-01 to 2025-01-02; Python"
+    )
+    assert "+ added here; the paper has no such row." in notes
+    assert "PersonNet: lr 1e-4." in notes
+    assert any("3368 queries): PersonNet ±0.8 points" in note for note in notes)
+
+
+def test_one_trial_has_no_spread_and_an_empty_store_no_number(make: Make) -> None:
+    got = table(PAPER, "Table IV", {"table4/a": make(A, [0.10])})
+    assert got["Market-1501", "mAP", "plaza small, laptop"].iloc[1] == "10.0 (1)"
+    empty = table(PAPER, "Table IV", {})
+    assert empty["Market-1501", "mAP", "here"].tolist() == ["quoted", "not run", "not run"]
+    assert not any("Measured" in note for note in empty.attrs["notes"])
+
+
+def test_a_table_of_our_own_has_measured_columns_only(make: Make) -> None:
+    got = table(PAPER, "Open points", {"other/c": [Trial(None)]})
+    assert [column[1] for column in got.columns] == ["Rank-1", "Rank-5", "mAP"]
+    assert got.to_numpy().tolist() == [["not run"] * 3]
+
+
+def test_a_printed_table_without_rows_is_shown_as_printed() -> None:
+    got = table(PAPER, "Table I", {})
+    assert not got.empty
+    assert all(column[2] == "printed" for column in got.columns)
+
+
+def test_an_unknown_table_names_the_ones_there_are() -> None:
+    with pytest.raises(ValueError, match=r"no table 'Table IX'; choose from \['Open points', 'Table IV'\]"):
+        table(PAPER, "Table IX", {})
+
+
+def test_ties_are_flagged(make: Make) -> None:
+    got = table(PAPER, "Table IV", {"table4/a": make(A, [0.10], tied=True)})
+    assert got["Market-1501", "mAP", "plaza small, laptop"].iloc[1] == "10.0 (1) †"
+    assert any(note.startswith("† more than 1%") for note in got.attrs["notes"])
+
+
+def test_claims_on_synthetic_data_are_about_mechanisms(make: Make) -> None:
+    results = {
+        "table4/a": make(A, [0.30, 0.31, 0.32, 0.30, 0.31, 0.9]),
+        "table4/b": make(B, [0.27, 0.29, 0.28, 0.27, 0.28, 0.0]),  # the sixth replicate was not planned
+    }
+    got = claims_table(PAPER, results)
+    assert got.loc["beats", "verdict"] == "mechanism supported on plaza/laptop; printed claim untested"
+    assert got.loc["beats", "measured effect"] == "+3.0"
+    assert got.loc["beats", "printed effect"] == "+6.00"
+    assert got.loc["beats", "replicates"] == "5 of 5"
+    assert got.loc["faster", "verdict"].startswith("mechanism supported")
+    assert got.loc["missing", "verdict"] == "not run"
+    assert got.loc["missing", "replicates"] == "0 of 5"
+    swapped = claims_table(PAPER, {"table4/a": results["table4/b"], "table4/b": results["table4/a"]})
+    assert swapped.loc["beats", "verdict"].startswith("mechanism contradicted")
+
+
+def test_few_replicates_saturated_baselines_and_smoke_runs_have_no_verdict(make: Make) -> None:
+    three = {"table4/a": make(A, [0.30, 0.31, 0.32]), "table4/b": make(B, [0.27, 0.29, 0.28])}
+    assert claims_table(PAPER, three).loc["beats", "verdict"] == (
+        "preliminary, no verdict on plaza/laptop: 3 of 5 replicates"
+    )
+    scores = [0.30, 0.31, 0.32, 0.30, 0.31]
+    high = {"table4/a": make(A, scores), "table4/b": make(B, scores, rank1=0.95)}
+    assert "outside 10-90 %" in claims_table(PAPER, high).loc["beats", "verdict"]
+    smoke = {"table4/a": make(A, scores, profile="smoke"), "table4/b": make(B, scores, profile="smoke")}
+    assert claims_table(PAPER, smoke).loc["beats", "verdict"].startswith("no verdict: smoke")
+    mixed = {"table4/a": make(A, scores), "table4/b": make(B, scores, profile="gpu")}
+    assert "differ in data or profile" in claims_table(PAPER, mixed).loc["beats", "verdict"]
+
+
+def test_a_gap_in_the_replicates_is_not_filled_by_later_ones(make: Make) -> None:
+    a = make(A, [0.30, 0.31, 0.32, 0.30, 0.31, 0.33])
+    b = make(B, [0.27, 0.29, 0.28, 0.27, 0.28, 0.29])
+    b[1] = Trial(None)
+    got = claims_table(PAPER, {"table4/a": a, "table4/b": b})
+    assert got.loc["beats", "replicates"] == "4 of 5"
+    assert "preliminary" in got.loc["beats", "verdict"]
+
+
+def test_a_shared_test_set_adds_its_variance(make: Make) -> None:
+    scores_a, scores_b = [0.30, 0.31, 0.32, 0.30, 0.31], [0.29, 0.29, 0.31, 0.29, 0.30]
+    worlds = {"table4/a": make(A, scores_a), "table4/b": make(B, scores_b)}
+    one = {
+        "table4/a": make(A, scores_a, data=lambda _: MARKET, rank1=0.8),
+        "table4/b": make(B, scores_b, data=lambda _: MARKET, rank1=0.5),
+    }
+    claims = (Claim("rank", "A beats B at rank 1", "", (("table4/a", "table4/b"),), measure="rank1"),)
+    paper = Paper("personnet", "", ROWS, claims, PAPER.profiles)
+    free, fixed = verdicts(paper, worlds)["rank"], verdicts(paper, one)["rank"]
+    assert isinstance(free, Verdict)
+    assert isinstance(fixed, Verdict)
+    assert free.low == free.high == 0  # every seed agrees, and the worlds differ
+    # 30 % of 40 queries flip: their share has the standard error sqrt(.3 x .7 / 40) = 7.2 points.
+    assert fixed.mean == pytest.approx(30)
+    assert (fixed.high - fixed.low) / 2 / 7.25 == pytest.approx(2.78, rel=0.1)  # t(4, .975)
+
+
+@pytest.mark.parametrize(("score", "wording"), [(0.18, "reproduced on"), (0.30, "supported on")])
+def test_reproduced_needs_the_papers_data_settings_and_numbers(make: Make, score: float, wording: str) -> None:
+    claims = (Claim("beats", "PersonNet beats another of its rows", "", (("table4/a", "table4/a2"),)),)
+    rows = (*ROWS, Row("table4/a2", "Table IV", "eSDC", ("Table IV", "eSDC [7]"), B, EVALUATIONS))
+    paper = Paper("personnet", "", rows, claims, PAPER.profiles)
+    spread = np.array([-0.01, 0.0, 0.01, -0.005, 0.005])
+
+    def real(_: int) -> Data:
+        return Data("market1501", version="0123")
+
+    def results(profile: str) -> dict[str, list[Trial]]:
+        return {
+            "table4/a": make(A, score + spread, data=real, profile=profile),  # printed: 18.57
+            "table4/a2": make(B, 0.135 + spread[::-1] / 10, data=real, profile=profile),  # printed: 13.54
+        }
+
+    assert claims_table(paper, results("paper")).loc["beats", "verdict"] == f"{wording} market1501/paper"
+    assert claims_table(paper, results("gpu")).loc["beats", "verdict"] == "supported on market1501/gpu"
+
+
+def test_nothing_warns(make: Make) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results = {"table4/a": make(A, [0.3, 0.3]), "table4/b": make(B, [0.3, 0.3])}
+        claims_table(PAPER, results)
+        table(PAPER, "Table IV", results)
