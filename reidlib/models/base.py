@@ -119,9 +119,7 @@ class ReIDModel(nn.Module, ABC):
                 f"them, or build the model with image_size=(height, width)."
             )
         if not images.is_floating_point():
-            raise ValueError(
-                f"images are {images.dtype}; give floats in [0, 1], such as images.float() / 255."
-            )
+            raise ValueError(f"images are {images.dtype}; give floats in [0, 1], such as images.float() / 255.")
         return (images - self.mean) / self.std
 
     @abstractmethod
@@ -174,7 +172,7 @@ class Embedder(ReIDModel):
 
 
 class Descriptor(Embedder):
-    """An embedder without parameters; `estimate` learns from encodings what there is to learn: here nothing."""
+    """An embedder without parameters; what it has to learn, it learns in `estimate`: here nothing."""
 
     def estimate(self, encodings: Encoding, ids: Tensor) -> None:
         """Called once with the training set in place of optimisation steps."""

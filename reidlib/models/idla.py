@@ -52,7 +52,7 @@ class IDLA(ReIDModel):
         return {"encoding": Encoding(maps=self.conv2(self.conv1(self.normalise(images))))}
 
     def compare(self, a: Encoding, b: Encoding) -> dict[str, Tensor]:
-        """Gives "distance" (P,), "logits" (P, 2) = (different, same), "difference" (P, 50, 37, 12): summaries."""
+        """Gives "distance" (P,), "logits" (P, 2) = (different, same), "difference" (P, 50, 37, 12)."""
         grids = self._grids(a.maps, b.maps)
         sums = [torch.relu(summary(k)) for summary, k in zip(self.summaries, grids, strict=True)]
         logits = self._head(sums)

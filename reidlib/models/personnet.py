@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidlib.models.base import Encoding, LogitLayer, ReIDModel, choose
-from reidlib.models.blocks import ACTIVATIONS, PatchSummary, Stage, difference_grid, glorot
+from reidlib.models.base import Encoding, LogitLayer, ReIDModel, choose, tiles
+from reidlib.models.blocks import ACTIVATIONS, PatchSummary, Stage, difference_grid, glorot, prefers_onednn
 
 CHANNELS = 32
 WINDOW = 3
@@ -32,6 +32,8 @@ class PersonNet(ReIDModel):
         convolutions, summary, one convolution across patches) and one fully connected layer more.
     fc: widths of FC1, FC2, FC3. dropout: share dropped after every hidden FC but the last.
     """
+
+    pairs_per_block = (512, 8192)
 
     CHOICES: ClassVar[dict[str, tuple[Any, ...]]] = {
         "kernel": (4, 3),
@@ -127,14 +129,22 @@ class PersonNet(ReIDModel):
         for i, summary in enumerate(self.summaries):
             halves[f"own{i}"] = summary.own(encodings.maps)  # type: ignore[operator]
             halves[f"other{i}"] = summary.other(encodings.maps)  # type: ignore[operator]
-        return Encoding(**halves)
+        # Channels last: Conv4 and its pooling run over whole vectors of channels.
+        return Encoding(**halves).to(memory_format=torch.channels_last)
 
     def block(self, queries: Encoding, gallery: Encoding) -> Tensor:
         q = Encoding(**{name: half[:, None] for name, half in queries.tensors.items()})
-        g = Encoding(**{name: half[None] for name, half in gallery.tensors.items()})
-        logits = self._head(self._activated(q, g).flatten(0, 1))
-        if self.average_orders:
-            logits = (logits + self._head(self._activated(g, q).flatten(0, 1))) / 2
+        # On a CPU the maps of a few pairs stay in cache; the fully connected layers want many pairs.
+        width = 32 if self.mean.device.type == "cpu" else len(gallery)
+        orders = []
+        for swapped in (False, True)[: 1 + self.average_orders]:
+            parts = []
+            for columns in tiles(len(gallery), width):
+                g = Encoding(**{name: half[None, columns] for name, half in gallery.tensors.items()})
+                maps = self._activated(g, q) if swapped else self._activated(q, g)  # (Q, n, 32, 32, 7)
+                parts.append(self.conv4(maps.flatten(0, 1)).flatten(1).unflatten(0, maps.shape[:2]))
+            orders.append(self._dense(torch.cat(parts, 1).flatten(0, 1)))
+        logits = torch.stack(orders).mean(0)
         return (logits[:, 0] - logits[:, 1]).view(len(queries), len(gallery))
 
     def _activated(self, a: Encoding, b: Encoding) -> Tensor:
@@ -145,12 +155,16 @@ class PersonNet(ReIDModel):
         return self.activation(torch.cat(sums, -3) if len(sums) > 1 else sums[0])
 
     def _head(self, difference: Tensor) -> Tensor:
-        x = self.conv4(difference).flatten(1)
+        return self._dense(self.conv4(difference).flatten(1))
+
+    def _dense(self, x: Tensor) -> Tensor:
+        onednn = prefers_onednn(x)
+        x = x.to_mkldnn() if onednn else x
         for i, layer in enumerate(self.fc):
             x = self.activation(layer(x))
             if i < len(self.fc) - 1:
                 x = F.dropout(x, self.dropout, self.training)
-        return self.logits(x)
+        return self.logits(x.to_dense() if onednn else x)
 
     @torch.no_grad()
     def responses(self, images_a: Tensor, images_b: Tensor) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ class SmallCNN(Embedder):
         self.classifier = nn.Linear(16 * w, identities, bias=False)
 
     def forward(self, images: Tensor) -> dict[str, Any]:
-        """Gives "encoding" (unit `vector`), "embedding" before the neck (B, 256), "logits" (B, identities)."""
+        """Gives "encoding" (unit `vector`), "embedding" before the neck (B, 256), "logits" (B, classes)."""
         maps = self.trunk(self.normalise(images))  # (B, 128, 16, 8)
         halves = maps.split([maps.shape[2] // 2, maps.shape[2] - maps.shape[2] // 2], 2)
         embedding = torch.cat([half.mean((2, 3)) + half.amax((2, 3)) for half in halves], 1)
