@@ -31,7 +31,11 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 PY := .venv/bin/python
 # Whatever changes files under .venv or build does it while it holds this lock: a second `make` waits, then finds
 # everything done. The lock belongs to the recipe's process and goes when that ends, however it ends.
-locked = @mkdir -p build && exec 9>build/.lock && $(PYTHON) -c "$$take_lock" && exec
+locked = @"$(PYTHON)" -c '$(enough)' 2>/dev/null || { echo "$(too_old)" >&2; exit 1; }; \
+    mkdir -p build && exec 9>build/.lock && "$(PYTHON)" -c "$$take_lock" && exec
+enough  = import sys; sys.exit(sys.version_info < (3, 11))
+too_old = reidlib needs Python 3.11 or newer, and $(if $(PYTHON),$(PYTHON) is not,none was found); \
+    install one or name it: make PYTHON=/path/to/python3.11
 define take_lock
 import fcntl
 try:
@@ -47,7 +51,7 @@ book:
 	@echo "The book is at $(CURDIR)/build/site/$(PROFILE)/index.html"
 
 setup:
-	$(locked) $(MAKE) --no-print-directory .venv/.ready
+	$(locked) $(MAKE) --no-print-directory --silent .venv/.ready
 
 test: setup
 	.venv/bin/ruff check
@@ -65,12 +69,8 @@ clean:
 
 # -- set-up ----------------------------------------------------------------------------------------------------
 
-enough = import sys; sys.exit(sys.version_info < (3, 11))
-too_old = reidlib needs Python 3.11 or newer, and $(or $(PYTHON),no Python) is not; install one or name it: make PYTHON=/path/to/python3.11
-
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PY) -c 'import pip; $(enough)' 2>/dev/null || { \
-	    "$(PYTHON)" -c '$(enough)' 2>/dev/null || { echo "$(too_old)" >&2; exit 1; }; \
 	    echo "creating .venv with $(PYTHON)"; "$(PYTHON)" -m venv --clear .venv; }
 	$(PY) -m pip install --disable-pip-version-check -r requirements.lock
 	$(PY) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
