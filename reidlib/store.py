@@ -29,7 +29,7 @@ from reidlib.record import DamagedRunError, commit, digest, read_record, sync, v
 
 FORMAT = 1
 RANKS = (1, 5, 10, 20)
-QUERY_COLUMNS = ("evaluation", "query", "person_id", "group", "ap", "first_hit", "inp")
+QUERY_COLUMNS = ("evaluation", "query", "person_id", "group", "ap", "first_hit", "inp", "tied")
 Evaluated = tuple[Evaluation, Split]  # the scores, and the query split they are of
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,14 @@ def run_name(recipe: Recipe) -> str:
 
 
 def metrics(evaluation: Evaluation) -> dict[str, float]:
-    """What `run.json` keeps of an evaluation: fractions, and the number of valid queries."""
+    """What `run.json` keeps of an evaluation: fractions, and how many queries were scored and dropped."""
     found = {"mean_ap": evaluation.mean_ap, "mean_inp": evaluation.mean_inp, "tied": evaluation.tied}
     cmc = np.asarray(evaluation.cmc)
     found |= {f"rank{rank}": cmc[min(rank, len(cmc)) - 1] for rank in RANKS if len(cmc)}
-    return {name: float(value) for name, value in found.items()} | {"queries": len(evaluation.ap)}
+    return {name: float(value) for name, value in found.items()} | {
+        "queries": len(evaluation),
+        "dropped": evaluation.dropped,
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +76,7 @@ class Run:
         return None if found is None else dict(found["metrics"])
 
     def queries(self, settings: EvaluationSettings) -> pd.DataFrame | None:
-        """Per query: query, ap, first_hit, inp, person_id, group; None where not evaluated."""
+        """Per query: query, person_id, group, ap, first_hit, inp, tied; None where not evaluated."""
         key = fingerprint(settings)
         if key not in self.record["evaluations"]:
             return None

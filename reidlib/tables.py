@@ -28,6 +28,15 @@ NOT_RUN, QUOTED = "not run", "quoted"
 TIED = 0.01  # share of tied queries above which a number is flagged
 SHOWN = (("Rank-1", "rank1"), ("Rank-5", "rank5"), ("mAP", "mean_ap"))  # of evaluations the paper does not print
 
+HEADINGS = {  # datasets and protocols as tables head them, where the paper prints no column
+    "market1501": "Market-1501",
+    "dukemtmc": "DukeMTMC-reID",
+    "cuhk03-labeled": "CUHK03 labeled",
+    "cuhk03-detected": "CUHK03 detected",
+    "cuhk01": "CUHK01",
+    "viper": "VIPeR",
+}
+PROTOCOL_HEADINGS = {"market1501": "full gallery", "single-shot": "single shot"}
 # Queries behind a printed rank-1; on single-shot sets, the people of one gallery draw.
 PRINTED_QUERIES = {
     "market-1501": 3368,
@@ -132,7 +141,11 @@ def _columns(rows: Sequence[Row], printed: pd.DataFrame) -> Iterable[tuple[str, 
     for index, item in enumerate(evaluations):
         if printed.empty or index not in indices:
             for heading, _ in SHOWN:
-                yield f"{item.data.name}, {item.protocol}", heading, index, False
+                names = (
+                    HEADINGS.get(item.data.name, item.data.name),
+                    PROTOCOL_HEADINGS.get(item.protocol, item.protocol),
+                )
+                yield ", ".join(dict.fromkeys(names)), heading, index, False
 
 
 def _printed(printed: pd.DataFrame, row: Row, group: str, metric: str) -> str:

@@ -41,7 +41,7 @@ def queries() -> Split:
 
 
 def evaluation(ap: tuple[float, ...] = (1.0, 0.1 + 0.2, 1 / 3)) -> Evaluation:
-    frame = pd.DataFrame({"query": range(3), "ap": ap, "first_hit": [0, 4, 0], "inp": ap})
+    frame = pd.DataFrame({"query": range(3), "ap": ap, "first_hit": [0, 4, 0], "inp": ap, "tied": [True, False, False]})
     return Evaluation.from_frame(frame)
 
 
@@ -74,7 +74,8 @@ def test_a_saved_run_is_read_back_to_the_last_bit(store: RunStore, queries: Spli
     assert run.history["loss"].tolist() == [0.1 + 0.2, 1e-17]
     scores = run.evaluation(FULL)
     assert scores is not None
-    assert scores.ap.tolist() == evaluation().ap.tolist()
+    pd.testing.assert_frame_equal(scores.frame().drop(columns="group"), evaluation().frame().drop(columns="group"))
+    assert scores.groups.tolist() == [70, 70, 90]
     lines = run.queries(FULL)
     assert lines is not None
     assert lines[["person_id", "group"]].to_numpy().tolist() == [[7, 70], [8, 70], [9, 90]]
@@ -83,6 +84,7 @@ def test_a_saved_run_is_read_back_to_the_last_bit(store: RunStore, queries: Spli
     assert found["mean_ap"] == pytest.approx(np.mean(evaluation().ap))
     assert found["rank1"] == pytest.approx(2 / 3)
     assert found["rank5"] == 1
+    assert found["tied"] == pytest.approx(1 / 3)
     assert run.metrics(SINGLE) is None
     assert run.evaluation(SINGLE) is None
     assert Trial(run, (FULL, SINGLE)).metrics(0) == found

@@ -58,10 +58,9 @@ def make(tmp_path: Path) -> Make:
             )
             hits = np.where(np.arange(QUERIES) < rank1 * QUERIES, 0, 3)
             ap = score + np.linspace(-0.05, 0.05, QUERIES)
-            frame = pd.DataFrame({"query": np.arange(QUERIES), "ap": ap, "first_hit": hits, "inp": ap})
-            evaluation = Evaluation.from_frame(frame)
-            if tied:
-                object.__setattr__(evaluation, "tied", 0.02)
+            ties = np.arange(QUERIES) < int(tied)
+            columns = {"query": np.arange(QUERIES), "ap": ap, "first_hit": hits, "inp": ap, "tied": ties}
+            evaluation = Evaluation.from_frame(pd.DataFrame(columns))
             run = store.save(
                 Recipe(recipe.system, datasets=(data(trial),), seed=trial, objective=profile),
                 history=[],
@@ -130,7 +129,7 @@ def test_a_table_has_the_printed_number_beside_the_measured_one(make: Make) -> N
     assert got["Market-1501", "mAP", "printed"].tolist() == ["8.20", "18.57", ""]
     assert got["Market-1501", "mAP", here].tolist() == ["quoted", "11.0 ± 1.4 (2)", "not run"]
     assert got["Market-1501", "r=1", here].tolist() == ["quoted", "50.0 ± 0.0 (2)", "not run"]
-    assert got["market1501, single-shot", "Rank-5", here].tolist() == ["quoted", "100.0 ± 0.0 (2)", "not run"]
+    assert got["Market-1501, single shot", "Rank-5", here].tolist() == ["quoted", "100.0 ± 0.0 (2)", "not run"]
     notes = got.attrs["notes"]
     assert notes[0].startswith(
         "Measured on plaza small (worlds 0, 1), profile laptop, seeds 0, 1; test CPU; 2025-01-01 to 2025-01-02; Python"
