@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from PIL import Image
 
 from reidlib import figures
+from reidlib.data.splits import Benchmark, Split
 from reidlib.figures.look import BLUE, VERMILLION
 from reidlib.figures.pictures import PART_COLOURS
 
@@ -195,6 +197,26 @@ def test_a_contact_sheet_keeps_every_image_and_takes_channels_first():
     assert {*"abcde", "x", "y"} <= set(texts(figure))
     with pytest.raises(ValueError, match="5 images and 2 labels"):
         figures.contact_sheet(images, ["a", "b"])
+
+
+def test_a_people_sheet_puts_each_person_in_a_row_and_each_camera_in_a_column(tmp_path):
+    def split(name, *rows):
+        cells = np.array(rows)
+        paths = []
+        for index, level in enumerate(cells[:, 2].tolist()):
+            paths.append(tmp_path / f"{name}{index}.png")
+            Image.fromarray(np.full((128, 64, 3), level, np.uint8)).save(paths[-1])
+        people, cameras = cells[:, 0], cells[:, 1]
+        return Split(name, tuple(paths), people, cameras, people)
+
+    train = split("train", (1, 1, 0), (2, 2, 0))
+    query = split("query", (7, 1, 10))
+    gallery = split("gallery", (9, 3, 50), (7, 1, 20), (7, 3, 30), (7, 3, 40), (0, 1, 99))
+    figure = figures.people_sheet(Benchmark("made up", train, query, gallery), image_size=(16, 8))
+    canvas = figure.axes[0].images[0].get_array()
+    shown = [[int(canvas[top, left, 0]) for left in (0, 14)] for top in (0, 22)]
+    assert shown == [[10, 30], [255, 50]]  # person 7: query, first gallery image; person 9: camera 3 alone
+    assert {"person 7", "person 9", "camera 1", "camera 3"} <= set(texts(figure))
 
 
 def test_a_part_map_paints_each_class_and_names_only_those_that_occur():

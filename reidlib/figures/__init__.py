@@ -1,11 +1,12 @@
 """The book's figures: arrays and frames in, a matplotlib `Figure` out.
 
-Nothing here knows a paper, trains or reads a file, and only `style` changes matplotlib's settings. Whatever a
+Nothing here knows a paper or trains, and only `style` changes matplotlib's settings. Whatever a
 colour says, a mark or a line style says too: the figures survive a black-and-white printer.
 """
 
 from reidlib.figures.charts import cmc_curves, convergence, dots, effects
 from reidlib.figures.look import style
+from reidlib.figures.people import people_sheet
 from reidlib.figures.pictures import contact_sheet, overlay, part_map, rank_lists, responses
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "effects",
     "overlay",
     "part_map",
+    "people_sheet",
     "rank_lists",
     "responses",
     "style",
