@@ -125,9 +125,9 @@ def precision() -> Figure:
             axis.plot([left, right], [start, at[match]], color=MATCH, linewidth=2)
         axis.plot(np.arange(1, 4) / 3, at, "o", color=MATCH, label="at a match")
         if rule == "trapezoid":
-            axis.plot(np.arange(3) / 3, before, "s", color=WRONG, label="just before a match")
-        axis.set(title=f"{rule}: area {area:.3f}", xlabel="recall", ylabel="precision", xlim=(0, 1.03), ylim=(0, 1.06))
-        axis.legend(frameon=False, loc="lower left")
+            axis.plot(np.arange(3) / 3, before, "s", color=WRONG, clip_on=False, label="just before a match")
+        axis.set(title=f"{rule}: area {area:.3f}", xlabel="recall", ylabel="precision", xlim=(0, 1.03), ylim=(0, 1.2))
+        axis.legend(frameon=False, loc="upper right")
     return figure
 
 
