@@ -113,6 +113,13 @@ def test_dots_show_every_run_and_the_mean_of_its_group():
     assert centre == pytest.approx(np.mean([line.get_xdata() for line in drawn(axes)[:1]]))
 
 
+def test_bars_stand_at_their_numbers_and_show_their_counts():
+    figure = figures.bars(pd.Series({2: 5, 4: 1}), xlabel="differences", ylabel="people")
+    axes = figure.axes[0]
+    assert [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.patches] == [(2, 5), (4, 1)]
+    assert {"5", "1", "differences", "people"} <= set(texts(figure))
+
+
 def test_borders_and_marks_of_a_rank_list_agree_with_its_correctness():
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (2, 5, 32, 16, 3), np.uint8)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from reidlib.figures.look import BLACK, BLUE, DASHES, GREY, MARKERS, PALE, PALETTE, VERMILLION, WIDTH
 
@@ -151,6 +152,18 @@ def dots(
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_ylim(bottom=0)
     _legend(axes, "mark: one run; line: mean")
+    return figure
+
+
+def bars(counts: "pd.Series[int]", *, xlabel: str, ylabel: str) -> Figure:
+    """How often each whole number occurs: a bar a number, its count on top; `counts` by number."""
+    figure, axes = _axes(2.6)
+    drawn = axes.bar(counts.index.to_numpy(), counts.to_numpy(), color=BLUE, width=0.8)
+    axes.bar_label(drawn, fontsize=8, padding=1)
+    axes.grid(False, axis="x")
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.6, max(counts.index) + 0.6))
+    axes.margins(y=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
