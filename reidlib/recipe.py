@@ -212,7 +212,7 @@ class Profile:
     def scale(self, recipe: Recipe) -> Recipe:
         """The recipe as this profile runs it."""
         sampling = recipe.sampling if self.pairs is None else replace(recipe.sampling, pairs=self.pairs)
-        steps = max(2, round(recipe.steps * self.share))
+        steps = max(2, round(recipe.steps * self.share)) if recipe.steps else 0
         scaled = replace(recipe, steps=steps, sampling=sampling, validations=min(recipe.validations, steps))
         # A row's own options win: they are what it compares.
         return scaled.with_options(**{**dict(dict(self.options).get(recipe.system, ())), **dict(recipe.options)})

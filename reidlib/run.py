@@ -126,7 +126,7 @@ def _train(
             model.encode(torch.from_numpy(images[i : i + 256]).to(device) / 255) for i in range(0, len(images), 256)
         ]
         model.estimate(Encoding.cat(encoded), torch.from_numpy(train.person_ids.copy()))
-    else:
+    elif recipe.steps:
         history = fit(
             OBJECTIVES[recipe.objective](model, dict(recipe.loss_weights)),
             recipe,
@@ -259,6 +259,6 @@ def _measures(model: ReIDModel, history: pd.DataFrame, benchmark: Benchmark, dev
     compared = model.compare(model.encode(a), model.encode(b))
     if "difference" in compared:  # mean squared response of the difference layer, on either kind of pair
         energy = compared["difference"].float().square().mean((1, 2, 3)).cpu().numpy()
-        measures["difference_energy_same"] = float(energy[same].mean())
-        measures["difference_energy_different"] = float(energy[~same].mean())
+        alike, unlike = float(energy[same].mean()), float(energy[~same].mean())
+        measures["difference_energy_share"] = unlike / (alike + unlike)  # 0.5 where the layer tells nothing
     return measures

@@ -304,7 +304,8 @@ def _arm(trial: Trial, column: int) -> tuple:
 
 def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], column: int, doubled: float | None) -> Verdict:
     first, second = (np.array([value(pair[arm], column, claim.measure) for pair in both], float) for arm in (0, 1))
-    baseline = [scores["rank1"] for _, trial in both if (scores := trial.metrics(column)) is not None]
+    # Rule 7 is about accuracies: near chance or near 100 % two arms cannot differ. Other measures have no such ends.
+    baseline = [scores["rank1"] for _, trial in both if claim.measure in (scores := trial.metrics(column) or {})]
     return verdict(
         first - second,
         claim.margin,

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from reidlib.models.base import Encoding, LogitLayer, ReIDModel
-from reidlib.models.blocks import PatchSummary, Stage, centres, difference_grid, glorot, neighbourhoods
+from reidlib.models.base import Encoding, LogitLayer, ReIDModel, tiles
+from reidlib.models.blocks import PatchSummary, Stage, difference_grid, glorot, neighbourhoods
 
 CHANNELS = 25
 WINDOW = 5
@@ -53,8 +54,18 @@ class IDLA(ReIDModel):
 
     def compare(self, a: Encoding, b: Encoding) -> dict[str, Tensor]:
         """Gives "distance" (P,), "logits" (P, 2) = (different, same), "difference" (P, 50, 37, 12)."""
-        grids = self._grids(a.maps, b.maps)
-        sums = [torch.relu(summary(k)) for summary, k in zip(self.summaries, grids, strict=True)]
+        # Differences are 25 times the maps. On a CPU few pairs at once stay in its cache, and computing them
+        # again in the backward pass is faster than keeping them: 3 times in all for a batch of 64 pairs.
+        cpu = self.mean.device.type == "cpu"
+        parts = []
+        for rows in tiles(len(a), 4 if cpu else len(a)):
+            maps = a.maps[rows], b.maps[rows]
+            if cpu and torch.is_grad_enabled():
+                kept = checkpoint(self._both, *maps, use_reentrant=False, preserve_rng_state=False)
+            else:
+                kept = self._both(*maps)
+            parts.append(kept)
+        sums = [torch.cat(side) for side in zip(*parts, strict=True)]
         logits = self._head(sums)
         return {
             "distance": logits[:, 0] - logits[:, 1],
@@ -62,11 +73,18 @@ class IDLA(ReIDModel):
             "difference": torch.cat(sums, 1),
         }
 
-    def _grids(self, f: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """ReLU(K) and ReLU(K'), the differences both ways, (P, 25, 185, 60)."""
-        both = ((f, h), (h, f))
-        k, reverse = (torch.relu(difference_grid(x, y, WINDOW, WINDOW // 2)) for x, y in both)
-        return k, reverse
+    def _both(self, f: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The summaries of both directions, each (P, 25, H, W), of aligned maps."""
+        a, b = self.prepare(Encoding(maps=f)), self.prepare(Encoding(maps=h))
+        return self._summary(0, a, b), self._summary(1, b, a)
+
+    def _summary(self, direction: int, own: Encoding, other: Encoding) -> Tensor:
+        """ReLU(summary(ReLU(K))), (..., 25, H, W), of prepared images; leading dimensions broadcast."""
+        weight, bias = self.summaries[direction].weight, self.summaries[direction].bias
+        k = (own.maps.unsqueeze(-3) - other.around).relu_()  # (..., C, 25, H, W)
+        # The channel and the place in the window lie as in the convolution's weight (D, C, 5, 5).
+        summed = weight.flatten(1) @ k.flatten(-4, -3).flatten(-2)  # type: ignore[operator,union-attr]
+        return (summed + bias[:, None]).relu_().unflatten(-1, k.shape[-2:])  # type: ignore[index]
 
     def _head(self, sums: Sequence[Tensor]) -> Tensor:
         across = [stage(x).flatten(1) for stage, x in zip(self.across, sums, strict=True)]
@@ -77,16 +95,9 @@ class IDLA(ReIDModel):
         return Encoding(maps=encodings.maps, around=neighbourhoods(encodings.maps, WINDOW, WINDOW // 2))
 
     def block(self, queries: Encoding, gallery: Encoding) -> Tensor:
-        q = {name: tensor[:, None] for name, tensor in queries.tensors.items()}
-        g = {name: tensor[None] for name, tensor in gallery.tensors.items()}
-        sums = []
-        for summary, own, other in zip(self.summaries, (q, g), (g, q), strict=True):
-            k = (centres(own["maps"], WINDOW, WINDOW // 2).unsqueeze(-3) - other["around"]).relu_()
-            # (Q, G, C, 25, H, W) -> (Q G, C 25, H W), the order of the convolution's flattened weight
-            summed = summary.weight.flatten(1) @ k.flatten(0, 1).flatten(1, 2).flatten(2)  # type: ignore
-            summed = (summed + summary.bias[:, None]).relu_()  # type: ignore[index]
-            sums.append(summed.unflatten(2, k.shape[-2:]))
-        logits = self._head(sums)
+        q = Encoding(**{name: tensor[:, None] for name, tensor in queries.tensors.items()})
+        g = Encoding(**{name: tensor[None] for name, tensor in gallery.tensors.items()})
+        logits = self._head([self._summary(0, q, g).flatten(0, 1), self._summary(1, g, q).flatten(0, 1)])
         return (logits[:, 0] - logits[:, 1]).view(len(queries), len(gallery))
 
     @torch.no_grad()
@@ -99,7 +110,8 @@ class IDLA(ReIDModel):
             before, maps = stage.responses(maps)
             found[f"Conv{i}"] = before.unflatten(0, views).transpose(0, 1)
             found[f"Pool{i}"] = maps.unflatten(0, views).transpose(0, 1)
-        grids = self._grids(*maps.unflatten(0, views))
+        f, h = maps.unflatten(0, views)
+        grids = [torch.relu(difference_grid(x, y, WINDOW, WINDOW // 2)) for x, y in ((f, h), (h, f))]
         sums = [torch.relu(summary(k)) for summary, k in zip(self.summaries, grids, strict=True)]
         found["Neighbourhood"] = torch.stack(grids, 1)
         found["Summary"] = torch.stack(sums, 1)
