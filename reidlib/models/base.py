@@ -179,8 +179,8 @@ class Descriptor(Embedder):
 
 
 class LogitLayer(nn.Linear):
-    """The last linear layer, always in float32: under bf16 neighbouring logits would tie in a ranking."""
+    """The last linear layer, in the precision of its weights: under autocast near logits would tie."""
 
     def forward(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            return F.linear(features.float(), self.weight.float(), self.bias)
+            return F.linear(features.to(self.weight.dtype), self.weight, self.bias)

@@ -1,0 +1,203 @@
+"""The contract, held by every model under every option: block and aligned form, modes, precision, errors."""
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+from torch.nn import functional as F
+
+from reidlib.models import MODELS, Descriptor, Encoding, ReIDModel, build
+from reidlib.models.personnet import PersonNet
+
+NARROW = {"personnet": {"fc": (24, 24, 16)}, "idla": {"fc": 16}, "smallcnn": {"width": 4, "identities": 4}}
+CASES = [(name, {}) for name in MODELS] + [
+    ("personnet", {option: value}) for option, values in PersonNet.CHOICES.items() for value in values[1:]
+]
+
+
+def labelled(case: tuple[str, dict]) -> str:
+    name, options = case
+    return "-".join([name, *(f"{option}={value}" for option, value in options.items())])
+
+
+def narrow(name: str, **options: object) -> ReIDModel:
+    torch.manual_seed(0)
+    return build(name, **NARROW.get(name, {}), **options).eval()
+
+
+@pytest.fixture(params=CASES, ids=labelled)
+def model(request: pytest.FixtureRequest) -> ReIDModel:
+    name, options = request.param
+    return narrow(name, **options)
+
+
+def images(model: ReIDModel, count: int, seed: int = 1) -> Tensor:
+    """Smooth random pictures, (count, 3, H, W)."""
+    coarse = torch.rand(count, 3, 8, 4, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(coarse, model.image_size, mode="bilinear")
+
+
+def all_pairs(model: ReIDModel, queries: Encoding, gallery: Encoding) -> Tensor:
+    """The block from the aligned form, pair by pair."""
+    with torch.no_grad():
+        rows = [
+            [model.compare(queries[i], gallery[j])["distance"] for j in range(len(gallery))]
+            for i in range(len(queries))
+        ]
+    return torch.tensor(rows)
+
+
+def test_block_distance_is_the_aligned_distance(model: ReIDModel) -> None:
+    encoding = model.encode(images(model, 5)).detach()
+    expected = all_pairs(model, encoding[:2], encoding)
+    torch.testing.assert_close(model.distance(encoding[:2], encoding), expected, atol=1e-5, rtol=0)
+    model.tile, model.pairs_per_block = 2, (3, 3)  # ragged tiles and blocks
+    torch.testing.assert_close(model.distance(encoding[:2], encoding), expected, atol=1e-5, rtol=0)
+
+
+def test_encode_is_the_forward_pass_and_a_row_does_not_depend_on_its_batch(model: ReIDModel) -> None:
+    batch = images(model, 3)
+    with torch.no_grad():
+        together, forward, alone = model.encode(batch), model(batch)["encoding"], model.encode(batch[1:2])
+    assert len(together) == 3
+    for name, tensor in together.tensors.items():
+        assert torch.equal(tensor, forward.tensors[name])
+        torch.testing.assert_close(alone.tensors[name], tensor[1:2], atol=1e-5, rtol=0)
+
+
+def test_eval_mode_is_deterministic_and_keys_do_not_depend_on_the_mode(model: ReIDModel) -> None:
+    batch = images(model, 4)
+    with torch.no_grad():
+        first, again = (model.compare(model.encode(batch), model.encode(batch.flip(0))) for _ in range(2))
+    model.train()
+    output = model(batch)
+    training = model.compare(output["encoding"], output["encoding"][[1, 0, 3, 2]])
+    assert first.keys() == training.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert first["distance"].shape == (4,)
+
+
+def test_every_parameter_receives_a_gradient(model: ReIDModel) -> None:
+    model.train()
+    output = model(images(model, 4))
+    encoding = output.pop("encoding")
+    compared = model.compare(encoding, encoding[[1, 2, 3, 0]])
+    terms = [compared["distance"], *output.values(), *([compared["logits"]] if "logits" in compared else [])]
+    if not isinstance(model, Descriptor):
+        sum(term.square().sum() for term in terms).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{name} is not used"
+        assert parameter.grad.abs().sum() > 0, f"{name} has no influence"
+
+
+def test_bfloat16_autocast_changes_little(model: ReIDModel) -> None:
+    batch = images(model, 4)
+    exact = model.distance(*[model.encode(batch).detach()] * 2)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        encoding = model.encode(batch)
+        block = model.distance(encoding, encoding)
+        aligned = model.compare(encoding, encoding[[1, 2, 3, 0]])["distance"]
+    assert block.dtype == torch.float32
+    tolerance = 0.1 * exact.std().item() + 0.01
+    torch.testing.assert_close(block, exact, atol=tolerance, rtol=0)
+    torch.testing.assert_close(aligned.float(), exact[range(4), [1, 2, 3, 0]], atol=tolerance, rtol=0)
+
+
+def test_half_precision_encodings_are_accepted(model: ReIDModel) -> None:
+    encoding = model.encode(images(model, 3)).detach()
+    stored = encoding.to(torch.float16)
+    assert stored.nbytes == encoding.nbytes // 2
+    torch.testing.assert_close(model.distance(stored, stored), model.distance(encoding, encoding), atol=0.02, rtol=0)
+
+
+def test_weights_survive_safetensors(model: ReIDModel, request: pytest.FixtureRequest) -> None:
+    name, options = request.node.callspec.params["model"]
+    batch = images(model, 3)
+    expected = model.distance(*[model.encode(batch).detach()] * 2)
+    torch.manual_seed(99)
+    other = build(name, **NARROW.get(name, {}), **options).eval()
+    other.load_state_dict(load(save(model.state_dict())))
+    assert torch.equal(other.distance(*[other.encode(batch).detach()] * 2), expected)
+
+
+def test_wrong_images_are_refused_in_one_sentence(model: ReIDModel) -> None:
+    height, width = model.image_size
+    with pytest.raises(ValueError, match=rf"\(1, 3, {height}, {width + 1}\) given.*image_size"):
+        model.encode(torch.rand(1, 3, height, width + 1))
+    with pytest.raises(ValueError, match=r"uint8; give floats in \[0, 1\]"):
+        model.encode(torch.zeros(1, 3, height, width, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_takes_identities_and_image_size(name: str) -> None:
+    model = narrow(name, **({} if name == "smallcnn" else {"identities": 3}), image_size=[168, 72])
+    assert model.image_size == (168, 72)
+    assert len(model.encode(images(model, 2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (("personnt", {}), "model 'personnt' is unknown: did you mean 'personnet'"),
+        (("personnet", {"kernal": 3}), "option of personnet 'kernal' is unknown: did you mean 'kernel'"),
+        (("personnet", {"activation": "tan"}), "activation 'tan' is unknown: did you mean 'tanh'"),
+        (("personnet", {"kernel": 5}), r"kernel 5 is unknown: .*Choose from \[4, 3\]"),
+        (("personnet", {"fc": (1, 2)}), "three positive widths"),
+        (("personnet", {"dropout": 1.0}), "share in"),
+        (("personnet", {"image_size": (80, 32)}), "too small"),
+        (("idla", {"image_size": (20, 20)}), "too small"),
+        (("idla", {"image_size": (160,)}), r"not \(height, width\)"),
+        (("smallcnn", {"identities": 0}), "must be positive"),
+    ],
+)
+def test_mistakes_name_what_is_allowed(call: tuple[str, dict], message: str) -> None:
+    name, options = call
+    with pytest.raises(ValueError, match=message):
+        build(name, **options)
+
+
+def test_encodings_slice_move_and_concatenate() -> None:
+    encoding = Encoding(maps=torch.arange(12.0).view(4, 3), vector=torch.arange(4))
+    assert len(encoding[1]) == 1
+    assert torch.equal(encoding[-1].vector, torch.tensor([3]))
+    assert torch.equal(encoding[[2, 0]].maps, encoding.maps[[2, 0]])
+    assert torch.equal(Encoding.cat([encoding[:1], encoding[1:]]).maps, encoding.maps)
+    with pytest.raises(ValueError, match="common first dimension"):
+        Encoding(a=torch.zeros(2), b=torch.zeros(3))
+    with pytest.raises(AttributeError, match=r"\['maps', 'vector'\]"):
+        _ = encoding.map
+    with pytest.raises(ValueError, match="nothing to concatenate"):
+        Encoding.cat([])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("personnet", {"dropout": 0.0}), ("personnet", {"layers": 7, "dropout": 0.0}), ("idla", {}), ("smallcnn", {})],
+)
+def test_four_people_are_learnt_by_heart(name: str, options: dict) -> None:
+    model = narrow(name, **options).train()
+    people = torch.arange(4).repeat(2)
+    generator = torch.Generator().manual_seed(2)
+    faces = images(model, 4)[people]
+    first = torch.arange(8).repeat(3)
+    second = (first + torch.tensor([4, 1, 2]).repeat_interleave(8)) % 8  # the same person, and two others
+    same = people[first] == people[second]
+    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    for _ in range(20):
+        batch = (faces + 0.1 * torch.randn(faces.shape, generator=generator)).clamp(0, 1)
+        output = model(batch)
+        if "logits" in output:
+            loss = F.cross_entropy(output["logits"], people)
+        else:
+            encoding = output["encoding"]
+            logits = model.compare(encoding[first], encoding[second])["logits"]
+            loss = F.cross_entropy(logits, same.long(), torch.tensor([0.5, 1.0]))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
+    unseen = (faces + 0.1 * torch.randn(faces.shape, generator=generator)).clamp(0, 1)
+    with torch.no_grad():
+        encoding = model.encode(unseen)
+    distance = model.distance(encoding[:4], encoding[4:])
+    assert distance.argmin(1).tolist() == [0, 1, 2, 3]
