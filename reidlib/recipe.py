@@ -66,7 +66,8 @@ class Schedule:
 
     constant: 1. step: the factor of the last (progress, factor) point passed. cosine: from 1 to 0.
     poly: (1 - progress) ** `power`. inverse: (1 + `factor` progress) ** -`power`. plateau: `factor` once more
-    whenever the held-out accuracy has not risen for `patience` validations. `warmup` is the share of progress over which the factor first rises linearly.
+    poly: (1 - progress) ** `power`. inverse: (1 + `factor` progress) ** -`power`. plateau: `factor` once more
+    whenever the held-out accuracy has not risen
     """
 
     name: Literal["constant", "step", "cosine", "poly", "inverse", "plateau"] = "constant"
@@ -198,7 +199,7 @@ class Claim:
 class Profile:
     """What a profile changes in a paper's recipes: lengths and sizes, never what its rows compare.
 
-    size: of the synthetic datasets. queries: a seeded subset for full-gallery protocols, None for all. share:
+    size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. share:
     of a recipe's `steps`. pairs: images pairs a batch. options: system -> model options. trials: at most.
     """
 

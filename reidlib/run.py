@@ -40,16 +40,28 @@ def read_benchmark(data: Data, root: Path | None) -> Benchmark:
     return load(data.name, root=root)
 
 
+def _processor(field: str) -> str:
+    """A field of the first processor in Linux's /proc/cpuinfo; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+
+
 def device_name(device: str) -> str:
     """What `device` is, in words for a table's foot."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    threads = torch.get_num_threads()
+    name = _processor("model name") or platform.processor() or platform.machine()
+    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def precision(device: str) -> str:
+    """Lightning Fabric's precision for training: bf16 autocast where the device computes in it, else float32."""
+    native = device == "cuda" or {"avx512_bf16", "amx_bf16"} & set(_processor("flags").split())
+    return "bf16-mixed" if native else "32-true"
 
 
 def build_model(recipe: Recipe, identities: int) -> ReIDModel:
@@ -118,7 +130,6 @@ def _train(
     benchmarks = {data.name: read_benchmark(data, data_root) for data in recipe.datasets}
     train, held_out = hold_out(union([b.train for b in benchmarks.values()]), recipe.validation, seed=recipe.split)
     model = build_model(recipe, identities=len(train.identities)).to(device)
-    precision = "bf16-mixed" if device == "cuda" else "32-true"
     history = pd.DataFrame()
     if isinstance(model, Descriptor):
         images = pixels(train, model.image_size)
@@ -134,7 +145,7 @@ def _train(
             Pixels(held_out, pixels(held_out, model.image_size)),
             device=device,
             devices=devices,
-            precision=precision,
+            precision=precision(device),
             checkpoint=store.home / "checkpoints" / f"{run_name(recipe)}.safetensors",
             progress=progress,
         )
@@ -154,7 +165,7 @@ def _train(
             "measures": _measures(model, history, benchmark, device),
             "data": {name: benchmark.digest for name, benchmark in benchmarks.items()},
             "device": device_name(device),
-            "precision": precision,
+            "precision": precision(device),
             "seconds": round(time.perf_counter() - began, 1),
             "training_seconds": round(trained, 1),
             "peak_memory_bytes": _peak_memory(device),

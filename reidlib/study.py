@@ -105,10 +105,7 @@ class Study:
         """The row's evaluations as trial `trial` makes them."""
         queries = self.scale(profile).queries
         return tuple(
-            replace(item, data=self.data(item.data, trial, profile), queries=queries)
-            if item.protocol != "single-shot"
-            else replace(item, data=self.data(item.data, trial, profile))
-            for item in row.evaluations
+            replace(item, data=self.data(item.data, trial, profile), queries=queries) for item in row.evaluations
         )
 
     def trials(self, row: Row, profile: str) -> tuple[int, ...]:

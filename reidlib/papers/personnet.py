@@ -19,18 +19,20 @@ from reidlib.recipe import (
 
 CUHK03, CUHK01, MARKET = Data("cuhk03-labeled"), Data("cuhk01"), Data("market1501")
 
-# Sec. V: mini-batch of 2, RMSProp, L2 penalty, at most 100K iterations, learning rate divided by 10 when the
-# validation accuracy stops rising. Learning rate: 0.05 is printed; 1e-4 is ours, because 0.05 moves every
-# weight by 0.16 in the first step (PN-8) - row "open/lr-0.05" runs the printed one. L2 5e-4 is ours (PN-9).
-# Both pair orders are trained on, because the difference layer is one-sided (PN-6).
+# Sec. V: mini-batch of 2, RMSProp, L2 penalty, at most 100K iterations, learning rate divided by 10 whenever the
+# validation accuracy stops rising. Ours: the rate falls at 70 % and 90 % of a fixed length, so that all rows see as
+# many images. Learning rate: 0.05 is printed, and moves every weight by 0.16 in the first step (PN-8); 3e-4 is the
+# best of three in a development world, and row "open/lr-0.05" runs the printed one. L2 5e-4 is ours (PN-9). Both pair
+# orders are trained on, because the difference layer is one-sided (PN-6).
 PERSONNET = Recipe(
     system="personnet",
     datasets=(MARKET,),
     sampling=Sampling("pairs", pairs=2, both_orders=True),
     augment=(("translate", 0.05),),
-    optimiser=Optimiser("rmsprop", lr=1e-4, weight_decay=5e-4),
-    schedule=Schedule("plateau", patience=5),
+    optimiser=Optimiser("rmsprop", lr=3e-4, weight_decay=5e-4),
+    schedule=Schedule("step", points=((0.7, 0.1), (0.9, 0.01))),
     steps=100_000,
+    validations=12,
 )
 # Ahmed, Jones and Marks 2015, Sec. 5: SGD 0.01 with inverse decay (1 + 1e-4 i)^-0.75, momentum 0.9, L2 5e-4.
 IDLA = replace(
@@ -47,7 +49,8 @@ MARKET_PROTOCOLS = (
     EvaluationSettings(MARKET, protocol="market1501"),
     EvaluationSettings(MARKET, protocol="single-shot"),
 )
-SHORT = "learning rate 1e-4 instead of the printed 0.05, with which every unit saturates (PN-8)"
+RATE = "learning rate 3e-4 instead of the printed 0.05, with which every unit saturates (PN-8)"
+FALLS = "the rate falls at 70 % and 90 % of a fixed length instead of when validation accuracy stalls"
 FRESH = "a fresh translation at each presentation instead of five fixed ones an image (PN-17)"
 
 
@@ -83,7 +86,7 @@ def _elsewhere(number: str, data: Data, quoted: tuple[str, ...]) -> tuple[Row, .
             (table, "PersonNet"),
             replace(PERSONNET, datasets=(data,), augment=mirrored),
             evaluations,
-            deviations=(SHORT, FRESH),
+            deviations=(RATE, FALLS, FRESH),
         ),
     )
 
@@ -126,7 +129,7 @@ TABLE_4 = (
         "PersonNet",
         PERSONNET,
         printed=("Table IV", "PersonNet"),
-        deviations=(SHORT, FRESH),
+        deviations=(RATE, FALLS, FRESH),
         keep=True,
         core=True,
     ),
@@ -184,7 +187,7 @@ TUNING = tuple(
         trials=1,
         added=True,
     )
-    for recipe, rates in ((PERSONNET, (3e-5, 1e-4, 3e-4)), (SGD, (3e-3, 1e-2, 3e-2)))
+    for recipe, rates in ((PERSONNET, (1e-4, 3e-4, 1e-3)), (SGD, (3e-3, 1e-2, 3e-2)))
     for lr in rates
 )
 FIGURE_5 = (
@@ -265,7 +268,7 @@ PAPER = Paper(
             "smoke",
             Profile("tiny", 4e-5, pairs=8, queries=8, options=(("personnet", options(fc=(64, 64, 32))),), trials=1),
         ),
-        ("laptop", Profile("small", 0.01, pairs=64, queries=100, options=NARROW)),
+        ("laptop", Profile("small", 0.0048, pairs=64, queries=100, options=NARROW)),
         ("gpu", Profile("market", 0.03, pairs=256, queries=100)),
         ("paper", Profile("market")),
     ),
