@@ -32,10 +32,10 @@ def build(name: str, **chosen: Any) -> ReIDModel:
     Every model takes `identities`, the number of classes of its classifier where it has one, and
     `image_size`, (height, width) in pixels. A ValueError names the nearest valid name or option.
     """
+    allowed = options(name)
     for option in chosen:
-        if option not in options(name):
-            raise ValueError(nearest(f"option of {name}", option, options(name)))
-    options(name)
+        if option not in allowed:
+            raise ValueError(nearest(f"option of {name}", option, allowed))
     return MODELS[name](**chosen)
 
 
