@@ -1,0 +1,177 @@
+"""Protocols, and the scores they lead to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from reidlib.models.base import nearest
+
+SHORTEST_CMC = 50
+SAMPLES_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to turn distances into scores.
+
+    ap: `step` is the mean precision at the matches, as the field's libraries have it; `trapezoid` averages it
+        with the precision one place earlier, as Market-1501's original code does.
+    junk: what a gallery image with id -1 is; peers that know no junk count it as a `distractor`.
+    flip: average the encodings of an image and its mirror image (encodings of one vector only).
+    queries: score a subset of that many queries, drawn with `seed`; None is all.
+    identities, draws: single-shot, see `single_shot`; None is the whole gallery.
+    """
+
+    name: str
+    ap: Literal["step", "trapezoid"] = "step"
+    junk: Literal["drop", "distractor"] = "drop"
+    flip: bool = False
+    queries: int | None = None
+    identities: int | None = None
+    draws: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("ap", ("step", "trapezoid")), ("junk", ("drop", "distractor"))):
+            if getattr(self, field) not in allowed:
+                raise ValueError(nearest(f"protocol {self.name}: {field}", getattr(self, field), allowed))
+        for field, least in (("queries", 1), ("identities", 2), ("draws", 1)):
+            given = getattr(self, field)
+            if given is not None and given < least:
+                raise ValueError(f"protocol {self.name}: {field}={given}; give at least {least}")
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("market1501"),
+        Protocol("market1501-trapezoid", ap="trapezoid"),
+        Protocol("market1501-flip", flip=True),
+        Protocol("market1501-no-junk", junk="distractor"),
+        Protocol("single-shot", identities=100),
+    )
+}
+
+
+def named(protocol: str | Protocol) -> Protocol:
+    """The protocol of that name in `PROTOCOLS`, or the one given; ValueError names the nearest."""
+    if isinstance(protocol, Protocol):
+        return protocol
+    if protocol not in PROTOCOLS:
+        raise ValueError(nearest("protocol", protocol, PROTOCOLS))
+    return PROTOCOLS[protocol]
+
+
+def subset(count: int, queries: int | None, seed: int) -> np.ndarray:
+    """Sorted rows of a seeded subset of `count` queries; all of them for None or more than there are."""
+    if queries is None or queries >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:queries])
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores per valid query, and what is derived from them; fractions throughout.
+
+    query_index: (N,) row of the query in its split; under single-shot once per draw it took part in.
+    ap, inp: (N,) average precision, and matches / rank of the last match (inverse negative penalty).
+    first_hit: (N,) 0-based rank of the first match. ties: (N,) whether that match ties a wrong answer.
+    groups: (N,) clusters for `interval`: identities, or look-alike groups. dropped: queries without a match.
+    """
+
+    query_index: np.ndarray
+    ap: np.ndarray
+    first_hit: np.ndarray
+    inp: np.ndarray
+    ties: np.ndarray
+    groups: np.ndarray
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ap)
+
+    @property
+    def mean_ap(self) -> float:
+        """Mean average precision."""
+        return float(self.ap.mean())
+
+    @property
+    def mean_inp(self) -> float:
+        """Mean inverse negative penalty (mINP)."""
+        return float(self.inp.mean())
+
+    @property
+    def tied(self) -> float:
+        """Share of queries whose first hit ties a wrong answer: their rank hangs on the gallery's order."""
+        return float(self.ties.mean())
+
+    @property
+    def cmc(self) -> np.ndarray:
+        """Share of queries with a match among the first k, at k - 1; at least 50 long, and ends at 1."""
+        return np.cumsum(np.bincount(self.first_hit, minlength=SHORTEST_CMC)) / len(self)
+
+    def rank_k(self, k: int) -> float:
+        """Share of queries with a match among the first `k`."""
+        if k < 1:
+            raise ValueError(f"rank-{k} does not exist; ranks start at 1")
+        return float((self.first_hit < k).mean())
+
+    def interval(
+        self,
+        measure: Literal["mean_ap", "mean_inp", "rank1"] = "mean_ap",
+        clusters: ArrayLike | None = None,
+        level: float = 0.95,
+        samples: int = 2000,
+        seed: int = 0,
+    ) -> tuple[float, float]:
+        """(lower, upper) percentile bootstrap over whole clusters: queries of one person are not independent.
+
+        clusters: (N,) labels, one per entry of `ap`; default `groups`. ValueError below two clusters.
+        """
+        values = {"mean_ap": self.ap, "mean_inp": self.inp, "rank1": self.first_hit < 1}
+        if measure not in values:
+            raise ValueError(nearest("measure", measure, values))
+        labels = self.groups if clusters is None else np.asarray(clusters)
+        if labels.shape != self.ap.shape:
+            raise ValueError(f"{labels.shape} cluster labels for {len(self)} scored queries; give one for each")
+        if not 0 < level < 1 or samples < 1:
+            raise ValueError(f"level={level}, samples={samples}: give a level in (0, 1) and at least one sample")
+        _, member, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        if len(sizes) < 2:
+            raise ValueError("a bootstrap needs at least two clusters; all queries belong to one")
+        totals = np.bincount(member, weights=values[measure].astype(float))
+        generator, means = np.random.default_rng(seed), np.empty(samples)
+        for part in range(0, samples, SAMPLES_AT_ONCE):
+            drawn = generator.integers(len(sizes), size=(min(SAMPLES_AT_ONCE, samples - part), len(sizes)))
+            means[part : part + SAMPLES_AT_ONCE] = totals[drawn].sum(1) / sizes[drawn].sum(1)
+        lower, upper = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
+        return float(lower), float(upper)
+
+    def frame(self) -> pd.DataFrame:
+        """One row per entry: query, ap, first_hit, inp, tied, group."""
+        columns = ("query_index", "ap", "first_hit", "inp", "ties", "groups")
+        names = ("query", "ap", "first_hit", "inp", "tied", "group")
+        return pd.DataFrame({name: getattr(self, column) for name, column in zip(names, columns, strict=True)})
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> "Evaluation":
+        """Back from `frame`; without a `group` column every query is its own, without `tied` `tied` is NaN."""
+        return cls(
+            frame["query"].to_numpy(np.int64),
+            frame["ap"].to_numpy(np.float64),
+            frame["first_hit"].to_numpy(np.int64),
+            frame["inp"].to_numpy(np.float64),
+            frame["tied"].to_numpy(bool) if "tied" in frame else np.full(len(frame), np.nan),
+            frame["group" if "group" in frame else "query"].to_numpy(np.int64),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["Evaluation"]) -> "Evaluation":
+        """Several evaluations as one, entries in order."""
+        names = [field.name for field in fields(cls) if field.name != "dropped"]
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**arrays, dropped=sum(part.dropped for part in parts))
