@@ -1,0 +1,25 @@
+"""Where generated data and caches go when nothing else is said."""
+
+import os
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """The nearest folder at or above the current one with a `pyproject.toml`; the current one if none has."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
+
+
+def default_root() -> Path:
+    """Where datasets are: `$REIDLIB_DATA`, or `build/data` in the project."""
+    return Path(os.environ.get("REIDLIB_DATA") or project_root() / "build" / "data").expanduser()
+
+
+def default_cache() -> Path:
+    """Where decoded images are kept: `$REIDLIB_CACHE`, or `build/cache` in the project."""
+    return Path(os.environ.get("REIDLIB_CACHE") or project_root() / "build" / "cache").expanduser()
+
+
+def cores() -> int:
+    """The processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

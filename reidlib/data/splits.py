@@ -1,0 +1,164 @@
+"""What every loader returns: `Split` (a list of labelled images) and `Benchmark` (train, query, gallery)."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+JUNK, DISTRACTOR = -1, 0  # Market-1501's person ids for boxes never scored, and for people never asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images in a fixed order; nothing is read from them yet.
+
+    person_ids, camera_ids: (N,) int64 as in the files; 0 is a distractor, -1 junk.
+    groups: (N,) int64, the look-alike group of each person; the person's own id where none is known.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    person_ids: np.ndarray
+    camera_ids: np.ndarray
+    groups: np.ndarray
+
+    def __post_init__(self) -> None:
+        for label in ("person_ids", "camera_ids", "groups"):
+            values = np.array(getattr(self, label), np.int64)
+            if values.shape != (len(self.paths),):
+                raise ValueError(
+                    f"{self.name}: {label} has shape {values.shape}; give one number for each of the"
+                    f" {len(self.paths)} images"
+                )
+            values.flags.writeable = False
+            object.__setattr__(self, label, values)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def identities(self) -> np.ndarray:
+        """Sorted unique person ids, junk and distractors aside."""
+        return np.unique(self.person_ids[self.person_ids > 0])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the sorted file names and sizes; FileNotFoundError names a file that is gone."""
+        lines = sorted(f"{path.name}\0{size}\n" for path, (size, _) in zip(self.paths, self.stats(), strict=True))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def stats(self) -> list[tuple[int, int]]:
+        """(bytes, modification time in ns) of each file, in order."""
+        found = []
+        for path in self.paths:
+            try:
+                info = path.stat()
+            except OSError as error:
+                raise FileNotFoundError(
+                    f"{path} is missing or out of reach ({error.strerror}); restore it or load the dataset again"
+                ) from None
+            found.append((info.st_size, info.st_mtime_ns))
+        return found
+
+    def take(self, indices: np.ndarray, name: str | None = None) -> "Split":
+        """The images at those indices (or where a boolean mask is true), in that order."""
+        rows = np.arange(len(self))[np.asarray(indices)]
+        return Split(
+            name or self.name,
+            tuple(self.paths[row] for row in rows),
+            self.person_ids[rows],
+            self.camera_ids[rows],
+            self.groups[rows],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """A training split and the query and gallery it is tested with; construction refuses invalid ones.
+
+    ValueError where people or look-alike groups are on both sides, a split is empty, or no query has a match
+    in another camera.
+    """
+
+    name: str
+    train: Split
+    query: Split
+    gallery: Split
+
+    def __post_init__(self) -> None:
+        for split in (self.train, self.query, self.gallery):
+            if not len(split):
+                raise ValueError(f"{self.name}: its {split.name} split is empty; each of the three needs images")
+        if len(self.train.identities) < 2:
+            raise ValueError(f"{self.name}: training needs at least two people, found {len(self.train.identities)}")
+        for label in ("person_ids", "groups"):
+            test = np.concatenate([getattr(self.query, label), getattr(self.gallery, label)])
+            both = np.intersect1d(getattr(self.train, label), test[test > 0])
+            if len(both):
+                what = "people" if label == "person_ids" else "look-alike groups"
+                raise ValueError(
+                    f"{self.name}: {len(both)} {what} are in training and in the test set, such as"
+                    f" {both[:5].tolist()}; each must be on one side only"
+                )
+        if not self.matched.any():
+            raise ValueError(
+                f"{self.name}: no query has an image of the same person in another camera in the gallery,"
+                " so nothing can be scored; check the camera numbers in the file names"
+            )
+
+    @cached_property
+    def matched(self) -> np.ndarray:
+        """(Q,) bool: the queries with at least one gallery image of that person in another camera."""
+        cells = np.unique(np.stack([self.gallery.person_ids, self.gallery.camera_ids], 1), axis=0)
+        people, first, cameras = np.unique(cells[:, 0], return_index=True, return_counts=True)
+        row = np.searchsorted(people, self.query.person_ids).clip(max=len(people) - 1)
+        only = cells[first[row], 1]  # the one camera, where there is one
+        other = (cameras[row] > 1) | (only != self.query.camera_ids)
+        return (people[row] == self.query.person_ids) & (self.query.person_ids > 0) & other
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the three splits' digests."""
+        parts = (self.train.digest, self.query.digest, self.gallery.digest)
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """(kept, held out): about `share` of the people, whole look-alike groups, drawn by `seed`.
+
+    Junk and distractors stay with the kept. ValueError where fewer than two groups leave nothing to divide.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"a share of {share} cannot be held out; give a fraction between 0 and 1")
+    people, first = np.unique(split.person_ids, return_index=True)
+    groups, sizes = np.unique(split.groups[first][people > 0], return_counts=True)
+    if len(groups) < 2:
+        raise ValueError(f"{split.name}: cannot hold out from {len(groups)} look-alike group; at least two are needed")
+    order = np.random.default_rng(seed).permutation(len(groups))
+    held = np.cumsum(sizes[order])[:-1]  # at least one group is kept
+    count = 1 + int(np.argmin(np.abs(held - share * sizes.sum())))
+    out = np.isin(split.groups, groups[order[:count]]) & (split.person_ids > 0)
+    return split.take(~out), split.take(out, "validation")
+
+
+def union(splits: list[Split]) -> Split:
+    """Several splits as one: people, cameras and groups of different splits never coincide."""
+    if len(splits) == 1:
+        return splits[0]
+    labels: dict[str, list[np.ndarray]] = {"person_ids": [], "camera_ids": [], "groups": []}
+    for label, parts in labels.items():
+        offset = 0
+        for split in splits:
+            values = getattr(split, label)
+            parts.append(np.where(values > 0, values + offset, values) if label != "camera_ids" else values + offset)
+            offset += int(values.max()) + 1
+    paths = tuple(path for split in splits for path in split.paths)
+    joined = {label: np.concatenate(parts) for label, parts in labels.items()}
+    return Split("+".join(split.name for split in splits), paths, **joined)
+
+
+def with_groups(split: Split, groups: dict[int, int]) -> Split:
+    """The same images with each person's look-alike group; people not listed stay their own group."""
+    return replace(split, groups=np.array([groups.get(person, person) for person in split.person_ids.tolist()]))
