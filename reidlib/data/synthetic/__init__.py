@@ -1,0 +1,43 @@
+"""The embedded benchmark: procedural pedestrians, rendered on demand, the same for everybody.
+
+`make("plaza", "tiny", root)` writes a data set in Market-1501's layout; `World` renders single images with their
+part maps, key points and attributes.
+"""
+
+from reidlib.data.synthetic.dataset import make, named_world, read_manifest
+from reidlib.data.synthetic.identity import Identity, visible_attributes, visible_differences
+from reidlib.data.synthetic.person import BODY_PARTS, PARTS
+from reidlib.data.synthetic.render import Rendering, World
+from reidlib.data.synthetic.settings import (
+    BENCHMARK_VERSION,
+    CAMERAS,
+    DOMAINS,
+    GROUP,
+    PRESETS,
+    SIZES,
+    Knobs,
+    Size,
+    world_seed,
+)
+
+__all__ = [
+    "BENCHMARK_VERSION",
+    "BODY_PARTS",
+    "CAMERAS",
+    "DOMAINS",
+    "GROUP",
+    "PARTS",
+    "PRESETS",
+    "SIZES",
+    "Identity",
+    "Knobs",
+    "Rendering",
+    "Size",
+    "World",
+    "make",
+    "named_world",
+    "read_manifest",
+    "visible_attributes",
+    "visible_differences",
+    "world_seed",
+]

@@ -1,0 +1,123 @@
+"""What decides a synthetic world: domains, sizes, knobs and the named random streams.
+
+Every random number comes from a generator keyed by (world seed, stream, domain, ...), so that an image is the
+same in any order, from any number of processes and under any hash seed.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+
+BENCHMARK_VERSION = "1"  # any change to what is drawn raises it
+DOMAINS = ("plaza", "campus")  # a street in summer by day; a campus in winter at dusk
+CAMERAS = 6
+GROUP = 8  # people in a look-alike group
+IMAGE_SIZE = (128, 64)  # height, width in pixels, as Market-1501's boxes
+STRANGERS = 1_000_000  # person numbers from here on are in no data set: distractors
+PASSERS_BY = 2_000_000  # and from here on, people in the background
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """How hard the images are; each is a strength, 0 switches it off, unless it says otherwise."""
+
+    lookalike: float = 0.8  # share of people who dress like their group
+    colour: float = 1.1  # spread of the cameras' colour, contrast and gamma
+    view: float = 1.0  # spread of walking directions over cameras
+    jitter: float = 1.0  # misplaced, mis-sized and truncated boxes
+    occlusion: float = 0.20  # probability that something stands in front
+    passer_by: float = 0.10  # probability of another person behind
+    light: float = 0.6  # change of light between walks
+    blur: float = 0.75
+    noise: float = 0.014  # standard deviation of the sensor noise, share of full scale
+    low_resolution: float = 0.8
+    bag_down: float = 0.06  # probability that the bag was put down
+    phone: float = 0.07  # probability of a hand at the ear
+    head_turn: float = 0.35  # standard deviation, radians
+    shift: float = 1.5  # distance of the campus installation from the plaza's
+
+
+_DEFAULT = Knobs()
+PRESETS = {
+    "easy": replace(
+        _DEFAULT,
+        colour=0.35,
+        view=0.35,
+        jitter=0.4,
+        occlusion=0.05,
+        passer_by=0.0,
+        light=0.4,
+        blur=0.4,
+        low_resolution=0.4,
+    ),
+    "default": _DEFAULT,
+    "hard": replace(
+        _DEFAULT,
+        colour=1.5,
+        jitter=1.5,
+        occlusion=0.40,
+        passer_by=0.25,
+        light=1.5,
+        blur=1.3,
+        low_resolution=1.6,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Counts of one data set; `gallery` counts the images of test people, distractors and junk come on top.
+
+    `first_person` puts the border between training and test people on a border of groups (`person // GROUP`).
+    """
+
+    train_people: int
+    test_people: int
+    train: int
+    query: int
+    gallery: int
+    distractors: int
+    junk: int
+    first_person: int = GROUP
+
+    @property
+    def first_test_person(self) -> int:
+        return self.first_person + self.train_people
+
+    @property
+    def last_person(self) -> int:
+        return self.first_test_person + self.test_people - 1
+
+
+SIZES = {
+    "tiny": Size(16, 16, train=192, query=64, gallery=160, distractors=34, junk=47),
+    "small": Size(200, 200, train=3450, query=900, gallery=3500, distractors=750, junk=1020),
+    # Market-1501: 19,732 gallery files in all; its first group has 7 members (1 to 7), its last one 6.
+    "market": Size(751, 750, train=12936, query=3368, gallery=13115, distractors=2798, junk=3819, first_person=1),
+}
+
+
+class Stream(IntEnum):
+    """Independent sources of randomness of one world."""
+
+    PERSON = 1
+    PROTOTYPE = 2
+    CAMERA = 3
+    SITE = 4
+    WALK = 5
+    IMAGE = 6
+    GRAIN = 7
+    PLAN = 8
+    OCCLUDER = 9
+
+
+def generator(seed: int, stream: Stream, domain: str, *key: int) -> np.random.Generator:
+    """The generator of one thing in one world; `key` are numbers >= 0 such as person, camera, index."""
+    return np.random.default_rng([seed, int(stream), DOMAINS.index(domain), *key])
+
+
+def world_seed(domain: str, size: str, world: int) -> int:
+    """The seed of a named world: other names never share people or cameras; presets do, to be comparable."""
+    return int.from_bytes(hashlib.sha256(f"{domain}/{size}/{world}".encode()).digest()[:16], "big")
