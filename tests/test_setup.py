@@ -29,6 +29,7 @@ LAYERS = [
     ("training", "evaluation"),
     ("store",),
     ("run",),
+    ("difficulty",),
     ("verdicts",),
     ("study",),
     ("tables", "figures"),

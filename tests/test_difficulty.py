@@ -1,0 +1,101 @@
+"""The measures of the benchmark against brute force and against people made up by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reidlib import difficulty
+from reidlib.data.splits import Benchmark, Split
+from reidlib.evaluation import rank
+
+PEOPLE = {
+    1: {"hat": "cap", "coat": [0.1, 0.1, 0.1], "bag": None},
+    2: {"hat": "cap", "coat": [0.1, 0.15, 0.1], "bag": None},
+    3: {"hat": "none", "coat": [0.9, 0.1, 0.1], "bag": [0.2, 0.2, 0.2]},
+}
+
+
+def split(name: str, people: list[int], cameras: list[int]) -> Split:
+    paths = tuple(Path(f"{name}{index}.jpg") for index in range(len(people)))
+    return Split(name, paths, np.array(people), np.array(cameras), np.array(people))
+
+
+@pytest.fixture
+def benchmark() -> Benchmark:
+    rng = np.random.default_rng(0)
+    people, cameras = np.repeat([1, 2, 3], 6), np.tile([1, 1, 2, 2, 3, 3], 3)
+    extra = [0] * 5 + [-1] * 4
+    return Benchmark(
+        "made up",
+        split("train", [8, 9], [1, 2]),
+        split("query", [1, 2, 3, 1], [1, 2, 3, 3]),
+        split("gallery", [*people.tolist(), *extra], [*cameras.tolist(), *rng.integers(1, 4, 9).tolist()]),
+    )
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_chance_is_what_random_orders_score_on_average(benchmark: Benchmark, across: bool) -> None:
+    rng = np.random.default_rng(1)
+    shape = len(benchmark.query), len(benchmark.gallery)
+    scores = []
+    for _ in range(400):
+        distance = rng.random(shape)
+        if across:
+            scores.append(difficulty.across_cameras(distance, benchmark))
+        else:
+            got = difficulty.score(distance, benchmark)
+            scores.append((got.cmc[0], got.mean_ap))
+    error = 4 * np.std(scores, axis=0) / np.sqrt(len(scores))
+    assert np.all(np.abs(np.mean(scores, axis=0) - difficulty.chance(benchmark, across=across)) < error)
+
+
+def test_a_ranker_of_cameras_is_below_chance_in_the_gallery_and_at_chance_across_cameras(benchmark: Benchmark) -> None:
+    cameras = benchmark.query.camera_ids[:, None] != benchmark.gallery.camera_ids[None]
+    rng = np.random.default_rng(2)
+    runs = [cameras + 0.5 * rng.random(cameras.shape) for _ in range(300)]
+    whole = np.mean([difficulty.score(run, benchmark).mean_ap for run in runs])
+    across = np.mean([difficulty.across_cameras(run, benchmark)[1] for run in runs])
+    assert whole < difficulty.chance(benchmark)[1] - 0.05
+    assert across == pytest.approx(difficulty.chance(benchmark, across=True)[1], abs=0.02)
+
+
+def test_colours_differ_from_a_visible_difference_on() -> None:
+    table = difficulty.differences(list(PEOPLE.values()), ["hat", "coat", "bag"])
+    np.testing.assert_array_equal(table, [[0, 0, 3], [0, 0, 3], [3, 3, 0]])
+    assert difficulty.differences(list(PEOPLE.values()), ["hat"])[0].tolist() == [0, 0, 1]
+    assert difficulty.nearest_twins(PEOPLE).tolist() == [0, 0, 3]
+
+
+def test_the_oracle_cannot_tell_twins_and_breaks_their_ties_at_random(benchmark: Benchmark) -> None:
+    tested = difficulty.without_strangers(benchmark)
+    got = [difficulty.oracle(PEOPLE, tested, ["hat", "coat"], seed) for seed in range(40)]
+    by_person = {1: [], 2: [], 3: []}
+    for evaluation in got:
+        for index, hit in zip(evaluation.query_index, evaluation.first_hit, strict=True):
+            by_person[int(benchmark.query.person_ids[index])].append(hit == 0)
+    assert np.mean(by_person[3]) == 1
+    assert 0.2 < np.mean(by_person[1]) < 0.8
+
+
+def test_measured_rows_replace_those_of_the_same_key(tmp_path: Path) -> None:
+    def row(world: int, method: str, rank1: float) -> dict[str, object]:
+        key = {"preset": "default", "domain": "plaza", "world": world, "seed": 0, "method": method}
+        return {**key, "rank1": rank1, "mean_ap": 0.1, "queries": 4, "gallery": 20, "seconds": 1.0}
+
+    path = tmp_path / "difficulty.csv"
+    difficulty.save([row(1, "histogram", 0.2), row(0, "histogram", 0.3)], path)
+    difficulty.save([row(1, "histogram", 0.4)], path)
+    table = pd.read_csv(path)
+    assert list(table.columns) == list(difficulty.COLUMNS)
+    assert table[["world", "rank1"]].to_numpy().tolist() == [[0, 0.3], [1, 0.4]]
+    assert table["date"].notna().all()
+    assert [item.name for item in tmp_path.iterdir()] == ["difficulty.csv"]
+
+
+def test_scores_are_those_of_the_protocol(benchmark: Benchmark) -> None:
+    distance = np.random.default_rng(3).random((len(benchmark.query), len(benchmark.gallery)))
+    query, gallery = benchmark.query, benchmark.gallery
+    want = rank(distance, query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids)
+    assert difficulty.score(distance, benchmark).mean_ap == want.mean_ap
