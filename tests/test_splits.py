@@ -1,0 +1,147 @@
+"""Splits and benchmarks: digests, disjointness, holding out whole look-alike groups."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reidlib.data.splits import Benchmark, Split, hold_out, union, with_groups
+
+
+def make_split(name: str, ids: list[int], cameras: list[int] | None = None, groups: list[int] | None = None) -> Split:
+    paths = tuple(Path(f"/nowhere/{name}-{i}.jpg") for i in range(len(ids)))
+    return Split(name, paths, np.array(ids), np.array(cameras or [1] * len(ids)), np.array(groups or ids))
+
+
+def test_identities_leave_out_junk_and_distractors():
+    split = make_split("gallery", [5, -1, 0, 3, 5])
+    assert split.identities.tolist() == [3, 5]
+    assert len(split) == 5
+
+
+def test_labels_are_int64_and_cannot_be_changed():
+    split = make_split("train", [1, 2])
+    assert split.person_ids.dtype == np.int64
+    with pytest.raises(ValueError, match="read-only"):
+        split.person_ids[0] = 7
+
+
+def test_labels_of_another_length_are_refused():
+    with pytest.raises(ValueError, match=r"camera_ids has shape \(1,\)"):
+        Split("train", (Path("a"), Path("b")), np.array([1, 2]), np.array([1]), np.array([1, 2]))
+
+
+@pytest.mark.parametrize("rows", [[2, 0], np.array([True, False, True, False])])
+def test_take_keeps_the_asked_order(rows):
+    taken = make_split("train", [1, 2, 3, 4], [6, 7, 8, 9]).take(rows)
+    expected = [3, 1] if isinstance(rows, list) else [1, 3]
+    assert taken.person_ids.tolist() == expected
+    assert taken.camera_ids.tolist() == [5 + i for i in expected]
+    assert [path.stem for path in taken.paths] == [f"train-{i - 1}" for i in expected]
+
+
+def files(folder: Path, contents: dict[str, bytes]) -> Split:
+    folder.mkdir(exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    ids = np.arange(1, len(contents) + 1)
+    return Split("train", tuple(folder / name for name in contents), ids, ids, ids)
+
+
+def test_digest_is_of_names_and_sizes_in_any_order_and_folder(tmp_path):
+    one = files(tmp_path / "one", {"a.jpg": b"12", "b.jpg": b"345"})
+    two = files(tmp_path / "two", {"b.jpg": b"678", "a.jpg": b"90"})
+    assert one.digest == two.digest
+    assert one.digest != files(tmp_path / "three", {"a.jpg": b"12", "b.jpg": b"34"}).digest
+    assert one.digest != files(tmp_path / "four", {"a.jpg": b"12", "c.jpg": b"345"}).digest
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match=r"train-0\.jpg is missing"):
+        _ = make_split("train", [1]).digest
+
+
+TRAIN = make_split("train", [1, 1, 2, 2], [1, 2, 1, 2])
+
+
+def test_matched_is_the_naive_loop():
+    rng = np.random.default_rng(0)
+    ids, cams = rng.integers(-1, 12, 60), rng.integers(1, 4, 60)
+    query = make_split("query", rng.integers(3, 15, 40).tolist(), rng.integers(1, 4, 40).tolist())
+    keep = (ids < 1) | (ids > 2)
+    gallery = make_split("gallery", ids[keep].tolist(), cams[keep].tolist())
+    got = Benchmark("toy", TRAIN, query, gallery).matched
+    expected = [
+        any(p == q and c != k for p, c in zip(gallery.person_ids, gallery.camera_ids, strict=True))
+        for q, k in zip(query.person_ids, query.camera_ids, strict=True)
+    ]
+    assert got.tolist() == expected
+    assert 0 < sum(expected) < 40
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "message"),
+    [
+        (make_split("query", [3], [1]), make_split("gallery", [3, 2], [2, 1]), r"1 people are in training .* \[2\]"),
+        (make_split("query", [3], [1], [2]), make_split("gallery", [3], [2]), "1 look-alike groups are in training"),
+        (make_split("query", [3], [1]), make_split("gallery", [3, 0, -1], [1, 2, 2]), "no query has an image"),
+        (make_split("query", []), make_split("gallery", [3]), "query split is empty"),
+    ],
+)
+def test_invalid_benchmarks_are_refused(query, gallery, message):
+    with pytest.raises(ValueError, match=message):
+        Benchmark("toy", TRAIN, query, gallery)
+
+
+def test_one_training_person_is_too_few():
+    with pytest.raises(ValueError, match="at least two people, found 1"):
+        Benchmark("toy", make_split("train", [1, 1]), make_split("query", [3], [1]), make_split("gallery", [3], [2]))
+
+
+def test_hold_out_takes_whole_groups():
+    ids = np.repeat(np.arange(1, 81), 3)
+    split = make_split("train", ids.tolist(), groups=((ids - 1) // 8 + 1).tolist())
+    kept, held = hold_out(split, 0.2, seed=0)
+    assert len(kept) + len(held) == len(split)
+    assert not np.intersect1d(kept.groups, held.groups).size
+    assert len(held.identities) == 16
+    assert held.name == "validation"
+    again, other = hold_out(split, 0.2, seed=0)[1], hold_out(split, 0.2, seed=1)[1]
+    assert again.person_ids.tolist() == held.person_ids.tolist()
+    assert other.identities.tolist() != held.identities.tolist()
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_hold_out_leaves_both_sides_a_group(share):
+    kept, held = hold_out(make_split("train", [1, 2, 3], groups=[1, 1, 2]), share, seed=3)
+    assert len(np.unique(kept.groups)) == len(np.unique(held.groups)) == 1
+
+
+def test_hold_out_refuses_what_it_cannot_divide():
+    with pytest.raises(ValueError, match="at least two are needed"):
+        hold_out(make_split("train", [1, 2], groups=[1, 1]), 0.5, seed=0)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        hold_out(TRAIN, 1.0, seed=0)
+
+
+def test_union_keeps_people_cameras_and_groups_apart():
+    other = make_split("train", [1, 0, -1], [1, 2, 3], [1, 0, -1])
+    joined = union([TRAIN, other])
+    assert len(joined) == 7
+    assert len(joined.identities) == 3
+    assert joined.person_ids[-2:].tolist() == [0, -1]
+    assert not np.intersect1d(joined.camera_ids[:4], joined.camera_ids[4:]).size
+    assert not np.intersect1d(joined.groups[:4], joined.groups[4:5]).size
+    assert union([TRAIN]) is TRAIN
+
+
+def test_groups_are_attached_by_person():
+    assert with_groups(make_split("gallery", [7, 8, -1, 9]), {7: 1, 8: 1}).groups.tolist() == [1, 1, -1, 9]
+
+
+def test_the_tiny_world_keeps_groups_on_one_side(plaza_tiny):
+    test = np.union1d(plaza_tiny.query.groups, plaza_tiny.gallery.groups)
+    assert not np.intersect1d(plaza_tiny.train.groups, test[test > 0]).size
+    assert len(np.unique(plaza_tiny.train.groups)) < len(plaza_tiny.train.identities)
+    assert {-1, 0} <= set(plaza_tiny.gallery.person_ids.tolist())
+    assert plaza_tiny.matched.all()
