@@ -55,7 +55,7 @@ def cast() -> Figure:
         (picture(STRANGER, 4), "wrong", "distractor", WRONG),
         (picture(SUBJECT, 3, partial=True), "ignored", "junk", IGNORED),
     ]
-    figure, axes = blank(9, 3.4, len(shown))
+    figure, axes = blank(7.6, 3.1, len(shown))
     for axis, (pixels, verdict, detail, colour) in zip(axes, shown, strict=True):
         height, width = pixels.shape[:2]
         axis.imshow(pixels, aspect="equal")
@@ -69,7 +69,7 @@ def cast() -> Figure:
 
 def ranking() -> Figure:
     """The worked example as a row of boxes with ranks and precisions."""
-    figure, (axis,) = blank(9, 2.1)
+    figure, (axis,) = blank(7.6, 1.8)
     position = matches = 0
     for place, (person, camera) in enumerate(zip(PEOPLE, CAMERAS, strict=True)):
         ignored = person == -1 or (person == 1 and camera == 1)
@@ -99,7 +99,7 @@ def cmc() -> Figure:
         distance[query, [query, first - 1]] = distance[query, [first - 1, query]]  # person `query` moves there
     people = np.arange(1, gallery + 1)
     found = rank(distance, people[:4], people, np.ones(4, int), np.full(gallery, 2), protocol="market1501")
-    figure = Figure(figsize=(5.5, 3), layout="constrained")
+    figure = Figure(figsize=(5, 2.7), layout="constrained")
     axis = figure.add_subplot()
     ranks = np.arange(1, gallery + 1)
     axis.step(ranks, found.cmc[:gallery], where="post", color=MATCH, linewidth=2)
@@ -110,7 +110,7 @@ def cmc() -> Figure:
 
 def precision() -> Figure:
     """Precision over recall of the worked example, filled by the step and the trapezoid rule."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = Figure(figsize=(7.6, 3), layout="constrained")
     at = np.array([1, 2 / 3, 1 / 2])  # precision at the matches, ranks 1, 3 and 6
     before = np.array([1, 1 / 2, 2 / 5])  # and just before them
     for column, (rule, protocol) in enumerate([("step", "market1501"), ("trapezoid", "market1501-trapezoid")]):
@@ -124,7 +124,14 @@ def precision() -> Figure:
         axis.plot(np.arange(1, 4) / 3, at, "o", color=MATCH, label="at a match")
         if rule == "trapezoid":
             axis.plot(np.arange(3) / 3, before, "s", color=WRONG, clip_on=False, label="just before a match")
-        axis.set(title=f"{rule}: area {area:.3f}", xlabel="recall", ylabel="precision", xlim=(0, 1.03), ylim=(0, 1.2))
+        axis.set(
+            title=f"{rule}: area {area:.3f}",
+            xlabel="recall",
+            ylabel="precision",
+            xlim=(0, 1.03),
+            ylim=(0, 1.25),
+            yticks=np.arange(6) / 5,
+        )
         axis.legend(frameon=False, loc="upper right")
     return figure
 
@@ -133,7 +140,7 @@ def single_shot() -> Figure:
     """A multi-shot and a single-shot gallery of six people as boxes."""
     images = [3, 5, 4, 2, 5, 3]
     drawn, again = [1, 3, 0, 1, 2, 2], [0, 1, 3, 0, 4, 0]
-    figure, axes = blank(9, 2.8, 2)
+    figure, axes = blank(7.6, 2.7, 2)
     for axis, title in zip(axes, ["multi-shot", "single-shot"], strict=True):
         for person, count in enumerate(images):
             for image in range(count):

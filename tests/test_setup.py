@@ -25,15 +25,11 @@ LAYERS = [
     ("recipe", "losses", "record"),
     ("data", "models", "papers"),
     ("objectives",),
-    ("ranking",),
     ("training", "evaluation"),
-    ("store",),
+    ("store", "verdicts"),
     ("run",),
-    ("difficulty",),
-    ("verdicts",),
-    ("study",),
-    ("tables", "figures"),
-    ("book",),
+    ("study", "difficulty", "tables", "figures"),
+    ("pages", "book"),
     ("__main__",),
 ]
 
