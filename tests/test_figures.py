@@ -206,7 +206,7 @@ def test_a_contact_sheet_keeps_every_image_and_takes_channels_first():
         figures.contact_sheet(images, ["a", "b"])
 
 
-def test_a_people_sheet_puts_each_person_in_a_row_and_each_camera_in_a_column(tmp_path):
+def test_a_people_sheet_puts_each_person_in_a_column_and_each_camera_in_a_row(tmp_path):
     def split(name, *rows):
         cells = np.array(rows)
         paths = []
@@ -222,8 +222,8 @@ def test_a_people_sheet_puts_each_person_in_a_row_and_each_camera_in_a_column(tm
     figure = figures.people_sheet(Benchmark("made up", train, query, gallery), image_size=(16, 8))
     canvas = figure.axes[0].images[0].get_array()
     shown = [[int(canvas[top, left, 0]) for left in (0, 14)] for top in (0, 22)]
-    assert shown == [[10, 30], [255, 50]]  # person 7: query, first gallery image; person 9: camera 3 alone
-    assert {"person 7", "person 9", "camera 1", "camera 3"} <= set(texts(figure))
+    assert shown == [[10, 255], [30, 50]]  # person 7: query, first gallery image; person 9: camera 3 alone
+    assert {"person\n7", "person\n9", "camera 1", "camera 3"} <= set(texts(figure))
 
 
 def test_a_part_map_paints_each_class_and_names_only_those_that_occur():

@@ -9,24 +9,24 @@ from reidlib.figures.pictures import contact_sheet
 
 
 def people_sheet(benchmark: Benchmark, people: int = 8, *, image_size: tuple[int, int] = (128, 64)) -> Figure:
-    """The first test people, a row each, one image a camera: the query, or else the first gallery image.
+    """The first test people, a column each, one image a camera: the query, or else the first gallery image.
 
-    People of one look-alike group stand below each other. White: that camera has no image of this person.
+    People of one look-alike group stand side by side. White: that camera has no image of this person.
     """
     query, gallery = benchmark.query, benchmark.gallery
     chosen = gallery.identities[:people]
     cameras = np.unique(np.concatenate([query.camera_ids, gallery.camera_ids]))
-    images = np.full((len(chosen), len(cameras), 3, *image_size), 255, np.uint8)
+    images = np.full((len(cameras), len(chosen), 3, *image_size), 255, np.uint8)
     for split in (gallery, query):  # a query image replaces the gallery's
         rows = _firsts(split, chosen)
         for row, image in zip(rows, pixels(split.take(rows), image_size), strict=True):
-            place = np.searchsorted(chosen, split.person_ids[row]), np.searchsorted(cameras, split.camera_ids[row])
+            place = np.searchsorted(cameras, split.camera_ids[row]), np.searchsorted(chosen, split.person_ids[row])
             images[place] = image
     return contact_sheet(
         images.reshape(-1, 3, *image_size),
-        columns=len(cameras),
-        row_labels=[f"person {person}" for person in chosen],
-        column_labels=[f"camera {camera}" for camera in cameras],
+        columns=len(chosen),
+        row_labels=[f"camera {camera}" for camera in cameras],
+        column_labels=[f"person\n{person}" for person in chosen],
     )
 
 

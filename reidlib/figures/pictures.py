@@ -29,6 +29,7 @@ PART_COLOURS = (
 )
 RIGHT: tuple[str, Any, str] = (BLUE, "solid", "✓")
 WRONG: tuple[str, Any, str] = (VERMILLION, (0, (2, 1.2)), "✗")
+HIGHEST = 7.5  # inches
 GAP = 6  # pixels between the images of a sheet
 Place = Callable[[int, int], tuple[int, int]]  # (row, column) -> (left, top), pixels
 
@@ -56,7 +57,7 @@ def rank_lists(
     gap = max(GAP, height // 12)
     foot = 0 if distances is None else max(10, height // 10)
     sheet = np.concatenate([queries[:, None], gallery], axis=1)
-    figure, axes, place = _sheet(sheet, gap=gap, foot=foot, aside=width // 3, margin=0.4)
+    figure, axes, place = _sheet(sheet, gap=gap, foot=foot, aside=width // 3, margin=0.4, beside=_room(query_labels))
     for row in range(len(flags)):
         left, top = place(row, 0)
         _border(axes, left, top, width, height, BLACK, "solid", 0.8, "query")
@@ -150,7 +151,7 @@ def contact_sheet(
     columns = min(columns, len(array))
     blank = np.full((-len(array) % columns, *array.shape[1:]), 255, np.uint8)
     sheet = np.concatenate([array, blank]).reshape(-1, columns, *array.shape[1:])
-    figure, axes, place = _sheet(sheet, foot=0 if labels is None else max(14, height // 7))
+    figure, axes, place = _sheet(sheet, foot=0 if labels is None else max(14, height // 7), beside=_room(row_labels))
     for index, label in enumerate(labels or ()):
         left, top = place(*divmod(index, columns))
         _text(axes, left + width / 2, top + height + 2, label, "center", "top", 7.5)
@@ -227,13 +228,18 @@ def _energy(response: Any, name: str) -> np.ndarray:
     return magnitude.mean(axis=0) if magnitude.ndim == 3 else magnitude
 
 
+def _room(labels: Sequence[str] | None) -> float:
+    """Inches that row labels take."""
+    return 0.07 * max((len(line) for label in labels or () for line in label.split("\n")), default=0)
+
+
 def _sheet(
     images: np.ndarray, *, gap: int = GAP, foot: int = 0, aside: int = 0, margin: float = 0.3, beside: float = 0.0
 ) -> tuple[Figure, Axes, Place]:
     """(R, C, H, W, 3) images as one picture in one axes whose unit is a pixel, and where each image lies.
 
     gap: pixels between images. foot: pixels below each row for a label. aside: extra pixels after the first
-    column. margin, beside: inches kept above and below, and on the right, for labels and legend.
+    column. margin, beside: inches kept above and below, and on the sides, for labels and legend.
     """
     rows, columns, height, width = images.shape[:4]
 
@@ -247,7 +253,8 @@ def _sheet(
         for column in range(columns):
             left, top = place(row, column)
             canvas[top : top + height, left : left + width] = images[row, column]
-    inches = min(WIDTH - beside, wide / width * 0.85)  # at most 0.85 an image
+    # At most 0.85 inches an image, the text column wide, a screen high.
+    inches = min(WIDTH - beside, wide / width * 0.85, HIGHEST * wide / tall)
     size = (inches + beside, inches * (tall + foot) / wide + margin)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
