@@ -8,6 +8,7 @@ sort of the gallery would: the image with the lower index comes first.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -54,11 +55,9 @@ def rank(
     rows = subset(labels.shape[0], rule.queries, rule.seed)
     if rule.identities is not None:
         return single_shot(lambda q, g: distance[q][:, g], labels, rule, rows)
-    return rank_blocks((distance[rows[part]] for part in _parts(rows)), labels, rule, rows)
-
-
-def _parts(rows: np.ndarray) -> Iterator[slice]:
-    return (slice(start, start + ROWS) for start in range(0, len(rows), ROWS))
+    if len(rows) == len(distance):
+        return rank_blocks([distance], labels, rule)
+    return rank_blocks((distance[row : row + 1] for row in rows), labels, rule, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +164,9 @@ class _Ranker:
         owner = np.repeat(np.arange(len(rows)), counts)  # the row of every image of a query's own identity
         image = self.order[np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts - low, counts)]
         match = self.labels.gallery_cams[image] != cams[owner]
-        junk = np.split(image[~match], np.searchsorted(owner[~match], np.arange(1, len(rows))))
+        cuts = np.searchsorted(owner[~match], np.arange(len(rows) + 1)).tolist()
+        same_camera = image[~match]
+        junk = [same_camera[a:b] for a, b in pairwise(cuts)]
         owner, image = owner[match], image[match]
         value = rows[owner, image]
         nearest_first = np.lexsort((value, owner))  # stable: ties stay in order of the gallery
@@ -205,13 +206,10 @@ class _Ranker:
 
         value: distances of the matches, row by row in ascending order; those of row i end at ends[i + 1].
         """
-        size, infinite = rows.shape[1], rows.dtype.type(np.inf)
-        ones, mask, kept = np.ones(size, rows.dtype), np.empty(size, bool), np.empty(size, rows.dtype)
-        penalty = np.where(self.junk, infinite, rows.dtype.type(0))
+        ones, mask, counted = np.ones(rows.shape[1], rows.dtype), np.empty(rows.shape[1], bool), ~self.junk
         below, upto = np.empty(len(value), np.int64), np.empty(len(value), np.int64)
-        bounds = ends.tolist()
         with np.errstate(all="ignore"):
-            for row, query, same_camera, a, b in zip(rows, queries, junk, bounds, bounds[1:], strict=False):
+            for row, query, same_camera, (a, b) in zip(rows, queries, junk, pairwise(ends.tolist()), strict=True):
                 # A sum shows NaN and infinity fastest; it may overflow by itself.
                 if not math.isfinite(row.dot(ones)) and not np.isfinite(row).all():
                     raise ValueError(
@@ -220,13 +218,14 @@ class _Ranker:
                     )
                 if a == b:
                     continue
-                np.add(row, penalty, out=kept)
-                kept[same_camera] = infinite
-                np.less_equal(kept, value[b - 1], out=mask)
-                near = kept if 4 * np.count_nonzero(mask) > size else kept[mask]
+                matches = value[a:b]
+                np.less_equal(row, matches[-1], out=mask)
+                np.logical_and(mask, counted, out=mask)
+                mask[same_camera] = False
+                near = row.compress(mask)  # faster than row[mask]
                 near.sort()
-                below[a:b] = near.searchsorted(value[a:b])
-                upto[a:b] = near.searchsorted(value[a:b], "right")
+                below[a:b] = near.searchsorted(matches)
+                upto[a:b] = near.searchsorted(matches, "right")
         return below, upto
 
 
