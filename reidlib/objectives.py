@@ -13,7 +13,7 @@ from reidlib.losses import batch_hard_triplet, identity_cross_entropy, pair_cros
 from reidlib.models.base import ReIDModel
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric's mixed precision refuses to convert frozen dataclasses
 class Batch:
     """What one training step sees.
 

@@ -97,6 +97,12 @@ def test_the_toy_people_are_learnt():
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
 
+def test_mixed_precision_trains_too():
+    torch.manual_seed(7)
+    history = fit(PairObjective(Toy()), RECIPE, toy_pixels(), precision="bf16-mixed", progress=False)
+    assert np.isfinite(history["loss"]).all()
+
+
 def test_the_history_has_one_row_a_validation():
     _, history = train()
     assert history["step"].tolist() == [5, 10, 15, 20, 25, 30]
