@@ -83,8 +83,8 @@ NOTEBOOKS := $(patsubst notebooks/%,$(EXECUTED)/%,$(wildcard notebooks/*.ipynb))
 LIBRARY   := $(shell find reidlib -name '*.py')
 PAGES     := $(shell find book -type f -not -path '*/.*' -not -path '*/__pycache__/*')
 # Without training, the pages depend on the runs there are; with it, the notebooks make those runs themselves.
-RUNS      := $(shell find data/runs data/paper_values.csv $(if $(filter no,$(RECOMPUTE)),$(or $(RUNS_DIR),build/runs)) \
-               -name run.json -o -name '*.csv' -path 'data/*.csv' 2>/dev/null)
+RUNS      := $(wildcard data/*.csv) $(shell find data/runs \
+             $(if $(filter no,$(RECOMPUTE)),$(or $(RUNS_DIR),build/runs)) -name run.json 2>/dev/null)
 VALUES    := build/.values/$(PROFILE)
 ARGUMENTS := -p profile $(PROFILE) -p recompute $(RECOMPUTE) $(if $(DATASET),-p dataset '$(DATASET)') \
              $(if $(DATA_ROOT),-p data_root '$(DATA_ROOT)') $(if $(DEVICE),-p device '$(DEVICE)') \
