@@ -5,8 +5,8 @@ part maps, key points and attributes.
 """
 
 from reidlib.data.synthetic.dataset import make, named_world, read_manifest
+from reidlib.data.synthetic.figure import BODY_PARTS, PARTS
 from reidlib.data.synthetic.identity import Identity, visible_attributes, visible_differences
-from reidlib.data.synthetic.person import BODY_PARTS, PARTS
 from reidlib.data.synthetic.render import Rendering, World
 from reidlib.data.synthetic.settings import (
     BENCHMARK_VERSION,

@@ -54,10 +54,10 @@ def sample_camera(seed: int, domain: str, number: int, knobs: Knobs) -> Camera:
     temperature = clipped(0.12, -0.19, 0.19)
     tint = clipped(0.05, -0.08, 0.08)
     gains = np.exp(colour * (brightness + np.array([temperature, tint, -temperature])))
-    gains *= np.exp(shift * np.array([-0.26, -0.14, 0.02]))
+    gains *= np.exp(shift * np.array([-0.30, -0.20, -0.06]))
     mixing = np.eye(3) + np.clip(rng.normal(0, 0.03, (3, 3)) * colour, -0.05, 0.05)
     mixing /= mixing.sum(1, keepdims=True)
-    saturation = float(np.clip(0.88 + rng.normal(0, 0.20) * colour - 0.26 * shift, 0.30, 1.3))
+    saturation = float(np.clip(0.88 + rng.normal(0, 0.20) * colour - 0.16 * shift, 0.30, 1.3))
     saturating = saturation * np.eye(3) + (1 - saturation) * LUMA
     azimuth, elevation = rng.uniform(-1.2, 1.2), rng.uniform(0.5, 1.1)
     light = [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
@@ -70,15 +70,15 @@ def sample_camera(seed: int, domain: str, number: int, knobs: Knobs) -> Camera:
         walk_spread=0.30 + 0.25 * knobs.view,
         share_reverse=float(rng.uniform(0.2, 0.5)),
         colour_matrix=(gains[:, None] * (mixing @ saturating)).astype(np.float32),
-        gamma=math.exp(clipped(0.16, -0.28, 0.28) * colour - 0.22 * shift),
+        gamma=math.exp(clipped(0.16, -0.28, 0.28) * colour - 0.06 * shift),
         black_level=float(max(0, 0.015 + rng.normal(0, 0.03) * colour)),
-        contrast=math.exp(clipped(0.12, -0.2, 0.2) * colour - 0.16 * shift),
+        contrast=math.exp(clipped(0.12, -0.2, 0.2) * colour - 0.08 * shift),
         light=np.array(light, np.float32),
         ambient=float(rng.uniform(0.50, 0.72)),
         diffuse=float(rng.uniform(0.38, 0.62)),
         blur_px=knobs.blur * float(rng.uniform(0.1, 1.0)),
-        noise=knobs.noise * float(rng.uniform(0.4, 1.6)) * (1 + 0.8 * shift),
-        shrink=1 + knobs.low_resolution * max(0.0, float(rng.normal(0.35, 0.4))) + 0.55 * shift,
+        noise=knobs.noise * float(rng.uniform(0.4, 1.6)) * (1 + 0.4 * shift),
+        shrink=1 + knobs.low_resolution * max(0.0, float(rng.normal(0.35, 0.4))) + 0.35 * shift,
         jpeg_quality=int(rng.integers(55, 92)),
         vignette=float(rng.uniform(0, 0.12)),
         occluder=OCCLUDERS[int(rng.choice(4, p=[0.34, 0.17, 0.32, 0.17]))],
@@ -95,16 +95,18 @@ def sensor_grain(seed: int, domain: str) -> np.ndarray:
 def photograph(
     camera: Camera, rgb: np.ndarray, rng: np.random.Generator, exposure: float, knobs: Knobs, grain: np.ndarray
 ) -> Image.Image:
-    """What the sensor makes of a scene `rgb` (H, W, 3) in [0, 1] at `exposure` (a factor), before JPEG."""
-    height, width = rgb.shape[:2]
+    """What the sensor makes of a scene `rgb` (3, H, W) in [0, 1] at `exposure` (a factor), before JPEG."""
+    height, width = rgb.shape[1:]
     softness, sharpness, motion, speed = (float(v) for v in rng.random(4))
-    shift_y, shift_x = (int(v) for v in rng.integers(0, GRAIN_SIDE, 2))
+    top = int(rng.integers(0, GRAIN_SIDE - height))
+    left = int(rng.integers(0, GRAIN_SIDE - width))
 
-    pixels = rgb.reshape(-1, 3) @ (camera.colour_matrix * exposure).T
+    pixels = (camera.colour_matrix * np.float32(exposure)) @ rgb.reshape(3, -1)
     pixels = np.power(np.maximum(pixels, 1e-4), camera.gamma)
-    pixels = ((pixels - 0.45) * camera.contrast + (0.45 + camera.black_level)).reshape(height, width, 3)
-    pixels *= (1 - camera.vignette * np.linspace(-1, 1, height, dtype=np.float32) ** 2)[:, None, None]
-    image = Image.fromarray((np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8))
+    pixels = ((pixels - 0.45) * camera.contrast + (0.45 + camera.black_level)).reshape(3, height, width)
+    pixels *= 1 - camera.vignette * np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2
+    levels = (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
+    image = Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
 
     shrink = camera.shrink * (1 + 0.35 * knobs.low_resolution * softness)
     if shrink > 1.08:
@@ -118,9 +120,8 @@ def photograph(
     if motion < 0.12 * knobs.blur:
         image = _motion_blur(image, 2 + int(2 * scale * speed))
     if camera.noise * 255 > 0.5:
-        rows = (shift_y + np.arange(height)) % GRAIN_SIDE
-        columns = (shift_x + np.arange(width)) % GRAIN_SIDE
-        noisy = np.asarray(image, np.float32) + grain[rows[:, None], columns] * (camera.noise * 255)
+        speckle = grain[top : top + height, left : left + width] * np.float32(camera.noise * 255)
+        noisy = np.asarray(image, np.float32) + speckle
         image = Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
     return image
 
@@ -128,5 +129,5 @@ def photograph(
 def _motion_blur(image: Image.Image, pixels: int) -> Image.Image:
     """The mean of `pixels` copies moved sideways, edges repeated."""
     source = np.pad(np.asarray(image, np.float32), ((0, 0), (pixels - 1, 0), (0, 0)), mode="edge")
-    width = image.width
-    return Image.fromarray((sum(source[:, j : j + width] for j in range(pixels)) / pixels).astype(np.uint8))
+    copies = np.stack([source[:, j : j + image.width] for j in range(pixels)])
+    return Image.fromarray(copies.mean(0).astype(np.uint8))

@@ -1,6 +1,8 @@
 """Named colours in sRGB, 0 to 1, and how often each domain wears them."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -77,8 +79,8 @@ HAIR: dict[Colour, float] = {
 def choose(rng: np.random.Generator, shares: Mapping[Name, float] | Sequence[tuple[Name, float]]) -> Name:
     """One of the names, drawn in proportion to its share."""
     pairs = list(shares.items()) if isinstance(shares, Mapping) else list(shares)
-    bounds = np.cumsum([share for _, share in pairs])
-    return pairs[int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right"))][0]
+    bounds = list(accumulate(share for _, share in pairs))
+    return pairs[bisect_right(bounds, rng.random() * bounds[-1])][0]
 
 
 def dye(rng: np.random.Generator, colour: Colour, spread: float = 0.035) -> Colour:
@@ -91,6 +93,11 @@ def dye(rng: np.random.Generator, colour: Colour, spread: float = 0.035) -> Colo
 def as_colour(value: np.ndarray) -> Colour:
     red, green, blue = (round(float(v), 4) for v in np.clip(value, 0.02, 0.97))
     return red, green, blue
+
+
+def rgb(colour: Colour, factor: float = 1.0) -> np.ndarray:
+    """The colour as (3, 1, 1) float32, darkened or lightened by `factor`."""
+    return (np.array(colour, np.float32) * np.float32(factor)).reshape(3, 1, 1)
 
 
 def any_cloth(rng: np.random.Generator, shares: Sequence[float] | None = None) -> Colour:

@@ -9,8 +9,9 @@ from PIL import Image
 
 from reidlib.data.synthetic.camera import Camera, photograph, sample_camera, sensor_grain
 from reidlib.data.synthetic.canvas import Canvas, Point
+from reidlib.data.synthetic.figure import OCCLUDER, OTHER_PERSON
 from reidlib.data.synthetic.identity import Identity, sample_group
-from reidlib.data.synthetic.person import OCCLUDER, OTHER_PERSON, draw_person
+from reidlib.data.synthetic.person import draw_person
 from reidlib.data.synthetic.scene import crop_plate, draw_occluder
 from reidlib.data.synthetic.settings import CAMERAS, DOMAINS, GROUP, IMAGE_SIZE, Knobs, Stream, generator
 from reidlib.data.synthetic.shot import BOXES, plan_shot

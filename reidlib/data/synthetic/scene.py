@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from reidlib.data.synthetic.canvas import Canvas
-from reidlib.data.synthetic.palette import CLOTHES, COLOURS
+from reidlib.data.synthetic.palette import CLOTHES, COLOURS, rgb
 
 PLATE_SIZE = (384, 512)  # height, width in pixels
 OCCLUDERS = ("post", "bush", "rail", "car")
@@ -20,12 +20,12 @@ WALLS = {
 }
 OPENINGS = ((0.20, 0.24, 0.30), (0.50, 0.60, 0.68), (0.32, 0.20, 0.14), (0.62, 0.20, 0.18), (0.75, 0.72, 0.50))
 OBSTACLES = ((0.30, 0.30, 0.31), (0.22, 0.33, 0.15), (0.50, 0.50, 0.50), (0.45, 0.12, 0.12), (0.20, 0.25, 0.35))
-LEAF = np.array([0.17, 0.29, 0.11], np.float32)
+LEAF = (0.17, 0.29, 0.11)
 PAVINGS = ("slabs", "checks", "crossing")
 
 
 def background_plate(rng: np.random.Generator, site: np.random.Generator, domain: str) -> np.ndarray:
-    """One camera's scene (384, 512, 3) float32 in [0, 1]; images are random crops of it.
+    """One camera's scene (3, 384, 512) float32 in [0, 1]; images are random crops of it.
 
     `site` is shared by the cameras of a world, so that paving and walls are mostly the same in all of them.
     """
@@ -53,25 +53,24 @@ def background_plate(rng: np.random.Generator, site: np.random.Generator, domain
         angle = rng.uniform(0, math.pi)
         edge = (x - 0.5) * math.cos(angle) + (y - 0.5) * math.sin(angle) - rng.uniform(-0.2, 0.2)
         plate = plate * (1 - 0.28 * np.clip(edge * 8 + 0.5, 0, 1))[..., None]  # the shadow of a building
-    return np.clip(plate, 0.02, 1).astype(np.float32)
+    return np.ascontiguousarray(np.clip(plate, 0.02, 1).astype(np.float32).transpose(2, 0, 1))
 
 
 def crop_plate(rng: np.random.Generator, plate: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A random view of the plate at `size` (height, width): nearest pixels, the sensor's blur hides it."""
     height, width = size
-    crop_height = int(plate.shape[0] * rng.uniform(0.55, 1.0))
-    crop_width = min(plate.shape[1], max(8, crop_height * width // height))
-    top = int(rng.integers(0, plate.shape[0] - crop_height + 1))
-    left = int(rng.integers(0, plate.shape[1] - crop_width + 1))
-    rows = top + (np.arange(height) * crop_height // height)
-    columns = left + (np.arange(width) * crop_width // width)
-    return np.ascontiguousarray(plate[rows[:, None], columns])
+    plate_height, plate_width = PLATE_SIZE
+    crop_height = int(plate_height * rng.uniform(0.55, 1.0))
+    crop_width = min(plate_width, max(8, crop_height * width // height))
+    rows = rng.integers(0, plate_height - crop_height + 1) + np.arange(height) * crop_height // height
+    columns = rng.integers(0, plate_width - crop_width + 1) + np.arange(width) * crop_width // width
+    return plate.take(rows, axis=1).take(columns, axis=2)
 
 
 def draw_occluder(canvas: Canvas, kind: str, rng: np.random.Generator, part: int) -> None:
     """Something of the camera's `kind` (`OCCLUDERS`) in front of the person."""
     height, width = canvas.height, canvas.width
-    colour = np.array(OBSTACLES[int(rng.integers(len(OBSTACLES)))], np.float32)
+    colour = rgb(OBSTACLES[int(rng.integers(len(OBSTACLES)))])
     place, extent, tone = (float(v) for v in rng.random(3))
     if kind == "post":
         x, radius = width * (0.15 + 0.7 * place), width * (0.04 + 0.06 * extent)
@@ -80,7 +79,7 @@ def draw_occluder(canvas: Canvas, kind: str, rng: np.random.Generator, part: int
         bush_height = height * (0.30 - 0.2 * place)
         for clump in range(9):
             centre = (width * (clump * 0.125 - 0.05 + 0.1 * extent), height * 1.02 - bush_height * 0.35 * (clump % 3))
-            green = LEAF * (0.7 + 0.4 * tone + 0.12 * (clump % 2))
+            green = rgb(LEAF, 0.7 + 0.4 * tone + 0.12 * (clump % 2))
             canvas.ball(centre, width * 0.14, bush_height * 0.6, green, part)
     elif kind == "rail":
         top, radius = height * (0.52 + 0.25 * place), height * 0.012
@@ -153,7 +152,7 @@ def _add_bush(rng: np.random.Generator, plate: np.ndarray, x: np.ndarray, y: np.
     rx, ry = rng.uniform(0.04, 0.14), rng.uniform(0.06, 0.18)
     radius = np.sqrt(((x - centre_x) / rx) ** 2 + ((y - centre_y) / ry) ** 2)[..., None]
     mask = np.clip((1.1 - radius + 1.1 * _clouds(rng, 20, 2)) * 4, 0, 1)
-    leaves = LEAF * rng.uniform(0.7, 1.4) * (1 + 0.9 * _clouds(rng, 40, 2))
+    leaves = np.array(LEAF) * rng.uniform(0.7, 1.4) * (1 + 0.9 * _clouds(rng, 40, 2))
     return plate * (1 - mask) + leaves * mask
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reidlib.data.synthetic.camera import Camera
-from reidlib.data.synthetic.person import Placement, Pose
+from reidlib.data.synthetic.figure import Placement, Pose
 from reidlib.data.synthetic.settings import PASSERS_BY, Knobs, Stream, generator
 
 WALK = 4  # consecutive images of a person under a camera that are one walk: direction and light are shared
+CROWD = 800  # people who may walk by
 BOXES = ("detected", "labeled", "partial")
 
 
@@ -132,7 +133,7 @@ def _passer_by(
     rng: np.random.Generator, knobs: Knobs, place: Placement, pose: Pose, size: tuple[int, int]
 ) -> PasserBy | None:
     present, side, away = (float(v) for v in rng.random(3))
-    person = PASSERS_BY + int(rng.integers(4000))
+    person = PASSERS_BY + int(rng.integers(CROWD))
     distance = 0.62 + 0.25 * float(rng.random())
     yaw = place.yaw + (math.pi if rng.random() < 0.5 else 0.0) + float(rng.normal(0, 0.3))
     phase = float(rng.uniform(0, 2 * math.pi))
