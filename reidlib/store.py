@@ -254,7 +254,11 @@ class RunStore:
             if figures:
                 np.savez_compressed(part / "figures.npz", **figures)  # type: ignore[arg-type]
             if weights is not None:
-                kept = {name: value.detach().cpu().clone() for name, value in weights.items()}
+                # Plain layout, each tensor its own memory: safetensors takes nothing else.
+                kept = {
+                    name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                    for name, value in weights.items()
+                }
                 save_file(kept, part / "weights.safetensors")
             record["files"] = {path.name: digest(path) for path in sorted(part.iterdir())}
             write_record(part, record)

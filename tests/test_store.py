@@ -56,7 +56,7 @@ def save(store: RunStore, queries: Split, recipe: Recipe = RECIPE) -> Run:
         history=pd.DataFrame({"step": [1, 3], "loss": [0.1 + 0.2, 1e-17]}),
         evaluations={FULL: (evaluation(), queries)},
         figures={"thumbnails": np.arange(12, dtype=np.uint8).reshape(3, 4)},
-        weights={"layer.weight": torch.arange(6.0).reshape(2, 3)},
+        weights={"layer.weight": torch.tensor([[0.0, 3], [1, 4], [2, 5]]).T},  # not contiguous, as training leaves them
         meta={"profile": "smoke", "device": "test CPU", "measures": {"mean_accuracy": 0.75}, "seconds": 1.5},
     )
 
