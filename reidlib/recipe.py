@@ -66,8 +66,8 @@ class Schedule:
 
     constant: 1. step: the factor of the last (progress, factor) point passed. cosine: from 1 to 0.
     poly: (1 - progress) ** `power`. inverse: (1 + `factor` progress) ** -`power`. plateau: `factor` once more
-    poly: (1 - progress) ** `power`. inverse: (1 + `factor` progress) ** -`power`. plateau: `factor` once more
-    whenever the held-out accuracy has not risen
+    whenever the held-out accuracy has not risen for `patience` validations. `warmup` is the share of progress over
+    which the factor first rises linearly.
     """
 
     name: Literal["constant", "step", "cosine", "poly", "inverse", "plateau"] = "constant"
