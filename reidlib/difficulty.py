@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from reidlib.data import default_root, load
+from reidlib.data import default_root, load, project_root
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split
 from reidlib.data.synthetic import (
@@ -269,6 +269,35 @@ def save(rows: Sequence[dict[str, Any]], path: Path) -> pd.DataFrame:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     table.to_csv(partial, index=False)
     partial.replace(path)
+    return table
+
+
+def read(path: Path | None = None) -> pd.DataFrame:
+    """The measured rows (default: the project's `data/difficulty.csv`); FileNotFoundError says how to measure them."""
+    path = path or project_root() / "data" / "difficulty.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; measure it with `python -m reidlib.difficulty --out {path}`")
+    return pd.read_csv(path, dtype={"benchmark_version": str})
+
+
+def summary(measured: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """Mean ± standard deviation over runs, percent: a row a method, rank-1 and mAP by preset; sources as notes."""
+    chosen = measured[measured["method"].isin(methods)]
+    presets = [preset for preset in PRESETS if preset in set(chosen["preset"])]
+    columns = pd.MultiIndex.from_product([presets, ["rank-1", "mAP"]])
+    table = pd.DataFrame("not run", index=list(methods), columns=columns)
+    for (preset, method), runs in chosen.groupby(["preset", "method"]):
+        for name, label in (("rank1", "rank-1"), ("mean_ap", "mAP")):
+            values = 100 * runs[name]
+            spread = f" ± {values.std():.1f}" if len(values) > 1 else ""
+            table.loc[method, (preset, label)] = f"{values.mean():.1f}{spread}"
+    notes = ["Percent; mean ± standard deviation over the runs, which differ in world and seed."]
+    for (domain, device, version), runs in chosen.groupby(["domain", "device", "benchmark_version"]):
+        dates, worlds = sorted(set(runs["date"])), runs.groupby("preset")["world"].nunique()
+        when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+        many = ", ".join(f"{worlds[preset]} {preset}" for preset in presets if preset in worlds)
+        notes.append(f"{domain}, size small, worlds: {many}; drawing {version}; measured {when} on {device}.")
+    table.attrs["notes"] = notes
     return table
 
 

@@ -99,3 +99,20 @@ def test_scores_are_those_of_the_protocol(benchmark: Benchmark) -> None:
     query, gallery = benchmark.query, benchmark.gallery
     want = rank(distance, query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids)
     assert difficulty.score(distance, benchmark).mean_ap == want.mean_ap
+
+
+def test_the_summary_gives_percent_with_spread_and_says_what_was_not_run() -> None:
+    rows = [("easy", 0, 0.5), ("easy", 1, 0.6), ("hard", 0, 0.1)]
+    shared = {"domain": "plaza", "seed": 0, "device": "a CPU", "date": "2026-01-01", "benchmark_version": "1"}
+    measured = pd.DataFrame(
+        [{**shared, "preset": p, "world": w, "method": "cnn", "rank1": r, "mean_ap": r / 2} for p, w, r in rows]
+    )
+    table = difficulty.summary(measured, ["cnn", "oracle"])
+    assert table.loc["cnn"].tolist() == ["55.0 ± 7.1", "27.5 ± 3.5", "10.0", "5.0"]
+    assert set(table.loc["oracle"]) == {"not run"}
+    assert "worlds: 2 easy, 1 hard" in table.attrs["notes"][1]
+
+
+def test_unmeasured_difficulty_says_how_to_measure_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"measure it with `python -m reidlib\.difficulty"):
+        difficulty.read(tmp_path / "none.csv")
