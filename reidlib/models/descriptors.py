@@ -46,7 +46,7 @@ class HistogramDescriptor(Descriptor):
 
     def forward(self, images: Tensor) -> dict[str, Any]:
         pixels = self.normalise(images).float().flatten(2)  # (B, 3, H W)
-        level = pixels.mean((1, 2), keepdim=True).clamp(min=8 / 255)
+        level = pixels.mean(2, keepdim=True).clamp(min=8 / 255)  # of each channel: that is the grey-world correction
         hue, saturation, value = hsv((pixels * (self.GREY / level)).clamp(max=1.0))
         colourful = self.weight * saturation * (2 * value).clamp(max=1.0)
         histograms = [
