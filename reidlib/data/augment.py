@@ -21,12 +21,14 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def _crop(padded: Tensor, dy: Tensor, dx: Tensor, height: int, width: int) -> Tensor:
-    """Image b cut from row dy[b] and column dx[b] of its padded form: whole rows are copied, which is fast."""
-    device = padded.device
-    batch = torch.arange(len(padded), device=device)[:, None]
-    rows = dy.to(device)[:, None] + torch.arange(height, device=device)  # (B, H)
-    windows = padded.movedim(1, 2).unfold(3, width, 1)  # (B, H + 2p, 3, shifts, W), a view
-    return windows[batch, rows, :, dx.to(device)[:, None]].movedim(1, 2).contiguous()
+    """Image b cut from row dy[b] and column dx[b] of its padded form."""
+    count, channels, rows, columns = padded.shape
+    planes = torch.arange(count * channels, device=padded.device).view(count, channels) * (rows * columns)
+    starts = planes + (dy * columns + dx).to(padded.device)[:, None]  # (B, 3)
+    padded = padded.contiguous()
+    places = padded.numel() - (height - 1) * columns - width + 1
+    windows = padded.as_strided((places, height, width), (1, columns, 1))  # every crop of every plane, a view
+    return windows.index_select(0, starts.flatten()).view(count, channels, height, width)
 
 
 def _repeat_edge(images: Tensor, dim: int, count: int) -> Tensor:
@@ -39,7 +41,8 @@ def _repeat_edge(images: Tensor, dim: int, count: int) -> Tensor:
 def _flip(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Mirror left and right."""
     chosen = torch.rand(len(images), generator=generator) < probability
-    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(-1), images)
+    source = torch.arange(len(images)) + len(images) * chosen
+    return torch.cat([images, images.flip(-1)]).index_select(0, source.to(images.device))  # 4x torch.where
 
 
 def _translate(images: Tensor, share: float, generator: torch.Generator, stays: float = STAYS_PUT) -> Tensor:
