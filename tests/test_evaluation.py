@@ -275,6 +275,16 @@ def test_single_shot_ranks_every_query_of_the_drawn_identities_once_a_draw():
     assert (np.bincount(rows, minlength=80) <= 3).all()
 
 
+def test_single_shot_galleries_do_not_shrink_with_the_queries_asked():
+    _, *labels = random_case(7, queries=80, gallery=300)
+    rule = Protocol("few", identities=5, draws=3)
+    few = np.flatnonzero(Labels(*labels).matched())[:3]
+    for rows, columns in drawn_galleries(Labels(*labels), rule, few):
+        assert len(np.unique(labels[1][columns])) == 5
+        assert set(labels[0][few]) <= set(labels[1][columns])
+        assert set(rows) <= set(few)
+
+
 def test_single_shot_match_is_uniform_over_valid_images():
     # A query of camera 1; its person has two images in camera 1, two in camera 2 and one in camera 3.
     labels = Labels([7, 8], [7, 7, 7, 7, 7, 8], [1, 1], [1, 1, 2, 2, 3, 2])

@@ -237,12 +237,12 @@ def single_shot(
 ) -> Evaluation:
     """Galleries of one image an identity, `rule.draws` times (PersonNet Sec. V-A: every probe image is ranked).
 
-    A draw takes `rule.identities` of the identities that can be scored (all if there are fewer) and of each a
-    first gallery image, then a second one among those of other cameras than the first. A query is ranked in the
-    gallery of first images, or, where the first image of its own identity is junk to it (same camera), in the
-    gallery of second images: either way its match is uniform among its valid gallery images, and a query costs
-    one distance an identity. All query images of the drawn identities are ranked, and the results of all draws
-    are pooled, so that a draw counts by its number of queries. Draw t depends on (`rule.seed`, t) alone.
+    A draw takes `rule.identities` of the identities that can be scored (all if there are fewer), those of `queries`
+    before others, and of each a first gallery image, then a second one among those of other cameras than the first.
+    A query is ranked in the gallery of first images, or, where the first image of its own identity is junk to it
+    (same camera), in the gallery of second images: either way its match is uniform among its valid gallery images,
+    and a query costs one distance an identity. All query images of the drawn identities are ranked, and the results
+    of all draws are pooled, so that a draw counts by its number of queries. Draw t depends on (`rule.seed`, t) alone.
 
     distance: (query rows, gallery columns) -> their block. queries: rows that may be asked.
     """
@@ -258,9 +258,12 @@ def drawn_galleries(labels: Labels, rule: Protocol, queries: np.ndarray) -> Iter
     queries = queries[labels.take(queries).matched()]
     asked, ids, cams = labels.query_ids[queries], labels.gallery_ids, labels.gallery_cams
     candidates = np.unique(asked)
+    others = np.setdiff1d(labels.query_ids[labels.matched()], candidates)
     for draw in range(rule.draws):
         generator = np.random.default_rng((rule.seed, draw))
-        people = np.sort(generator.permutation(candidates)[: rule.identities])
+        # Asked people first: fewer queries must not make the gallery smaller, and so easier.
+        people = np.concatenate([generator.permutation(candidates), generator.permutation(others)])
+        people = np.sort(people[: rule.identities])
         shuffled = generator.permutation(np.flatnonzero(np.isin(ids, people)))
         first = shuffled[np.unique(ids[shuffled], return_index=True)[1]]  # (identities,), in order of people
         other = shuffled[cams[shuffled] != cams[first][np.searchsorted(people, ids[shuffled])]]
