@@ -1,6 +1,7 @@
 """The command line: `reidlib data|run|missing|verify|keep|notebook`."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -154,7 +155,9 @@ def verify(runs_dir: str = "") -> None:
     problems = store.verify()
     for problem in problems:
         print(problem)
-    print(f"{len(store.runs())} runs, {len(problems)} damaged")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the damaged ones have just been named
+        print(f"{len(store.runs())} runs, {len(problems)} damaged")
     if problems:
         raise typer.Exit(1)
 

@@ -134,7 +134,7 @@ def _train(
     if isinstance(model, Descriptor):
         images = pixels(train, model.image_size)
         encoded = [
-            model.encode(torch.from_numpy(images[i : i + 256]).to(device) / 255) for i in range(0, len(images), 256)
+            model.encode(torch.from_numpy(np.array(images[i : i + 256])).to(device) / 255) for i in range(0, len(images), 256)
         ]
         model.estimate(Encoding.cat(encoded), torch.from_numpy(train.person_ids.copy()))
     elif recipe.steps:
@@ -146,7 +146,7 @@ def _train(
             device=device,
             devices=devices,
             precision=precision(device),
-            checkpoint=store.home / "checkpoints" / f"{run_name(recipe)}.safetensors",
+            checkpoint=store.home / ".checkpoints" / f"{run_name(recipe)}.safetensors",
             progress=progress,
         )
     model.eval()

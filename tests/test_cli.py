@@ -1,0 +1,82 @@
+"""The command line as a user types it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from reidlib.__main__ import main
+
+
+@pytest.fixture
+def reidlib(monkeypatch, capsys):
+    """Runs `reidlib ...` in this process; returns (exit code, standard output, standard error)."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["reidlib", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        shown = capsys.readouterr()
+        return int(stop.value.code or 0), shown.out, shown.err
+
+    return call
+
+
+def test_python_m_reidlib_lists_the_commands():
+    shown = subprocess.run(
+        [sys.executable, "-m", "reidlib", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert all(command in shown for command in ("data", "run", "missing", "verify", "keep", "notebook"))
+
+
+def test_a_dataset_is_made_once_and_read_back_by_the_market_loader(reidlib, tmp_path):
+    code, made, _ = reidlib("data", "make", "plaza", "--size", "tiny", "--layout", "market1501", "--root", tmp_path)
+    folder = made.strip()
+    assert code == 0
+    assert reidlib("data", "make", "plaza", "--size", "tiny", "--root", tmp_path)[1].strip() == folder
+    code, shown, _ = reidlib("data", "check", "market1501", "--root", folder, "--deep")
+    assert code == 0
+    assert "every image decodes" in shown
+    code, shown, _ = reidlib("data", "show", "market1501", "--root", folder, "--out", tmp_path / "sheet.png")
+    assert code == 0
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+
+
+def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path, plaza_tiny):
+    before = reidlib("missing", "personnet/table4", "--profile", "smoke", "--runs-dir", tmp_path)[1]
+    assert "table4/pixels trial 0 at smoke" in before
+    code, shown, _ = reidlib("run", "personnet/table4/pixels", "--profile", "smoke", "--runs-dir", tmp_path)
+    assert code == 0
+    assert "table4/pixels trial 0 at smoke: market1501 rank-1" in shown
+    after = reidlib("missing", "personnet/table4", "--profile", "smoke", "--runs-dir", tmp_path)[1]
+    assert "table4/pixels" not in after
+    assert reidlib("verify", "--runs-dir", tmp_path)[1].strip() == "1 runs, 0 damaged"
+    queries = next(tmp_path.glob("pixels-*/queries.csv"))
+    queries.write_text(queries.read_text().replace("0", "1", 1))
+    code, shown, _ = reidlib("verify", "--runs-dir", tmp_path)
+    assert code == 1
+    assert "queries.csv has changed" in shown
+    assert "0 runs, 1 damaged" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("run", "personet/table4"), "did you mean 'personnet'"),
+        (("run", "personnet/table4/personet"), "did you mean 'table4/personnet'"),
+        (("run", "personnet", "--profile", "smok"), "did you mean 'smoke'"),
+        (("data", "make", "plazza"), "plaza"),
+        (("data", "make", "plaza", "--size", "smal"), "small"),
+        (("data", "make", "plaza", "--layout", "market"), "did you mean 'market1501'"),
+        (("data", "check", "market1501", "--root", "/nowhere"), "/nowhere"),
+        (("notebook", "personnet", "-p", "profil", "smoke"), "did you mean 'profile'"),
+        (("notebook", "personnet", "--p", "smoke"), "-p KEY VALUE"),
+        (("notebook", "personet"), "personet"),
+        (("keep", "no-such-run"), "choose one of"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_the_nearest_valid_name(reidlib, words, hint):
+    code, _, error = reidlib(*words)
+    assert code == 2
+    assert hint in error
+    assert "Traceback" not in error
