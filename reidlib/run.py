@@ -133,10 +133,9 @@ def _train(
     history = pd.DataFrame()
     if isinstance(model, Descriptor):
         images = pixels(train, model.image_size)
-        encoded = [
-            model.encode(torch.from_numpy(np.array(images[i : i + 256])).to(device) / 255) for i in range(0, len(images), 256)
-        ]
-        model.estimate(Encoding.cat(encoded), torch.from_numpy(train.person_ids.copy()))
+        batches = (torch.from_numpy(np.array(images[i : i + 256])) for i in range(0, len(images), 256))
+        encoded = Encoding.cat([model.encode(batch.to(device) / 255) for batch in batches])
+        model.estimate(encoded, torch.from_numpy(train.person_ids.copy()))
     elif recipe.steps:
         history = fit(
             OBJECTIVES[recipe.objective](model, dict(recipe.loss_weights)),
@@ -253,7 +252,7 @@ def pair_responses(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") 
         return {}
     a, b, same = _pair_images(benchmark, model, 1, device)
     arrays = {"images": (torch.stack([a, b], 1) * 255).round().byte().cpu().numpy(), "same": same}
-    for name, response in model.responses(a, b).items():
+    for name, response in model.responses(a, b).items():  # type: ignore[operator]
         if response.ndim >= 4:
             arrays[name] = response.abs().mean(-3).half().cpu().numpy()
     return arrays

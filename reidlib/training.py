@@ -1,6 +1,7 @@
 """`fit`: the only training loop."""
 
 import json
+import logging
 import math
 import os
 import time
@@ -16,7 +17,7 @@ from lightning.fabric import Fabric
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from reidlib.data.augment import augment
 from reidlib.data.sampling import IndexBatch, PairSampler, sampler
@@ -24,6 +25,7 @@ from reidlib.data.splits import Split
 from reidlib.objectives import Batch, Objective
 from reidlib.recipe import Optimiser, Recipe, Schedule, fingerprint
 
+logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces its precision on every page
 HELD_OUT_PAIRS = 512  # at most; a held-out accuracy of 512 pairs has a standard error of at most 2.2 points
 
 

@@ -1,5 +1,6 @@
 """Parameters as papermill hands them over, rows to recipes, and the queue; trained at smoke on the tiny world."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -47,7 +48,7 @@ def test_impossible_seeds_are_refused(tmp_path, given):
     ],
 )
 def test_mistyped_parameters_name_the_nearest_valid_one(name, value, hint):
-    with pytest.raises(ValueError, match=hint):
+    with pytest.raises(ValueError, match=re.escape(hint)):
         study("personnet", **{name: value})
 
 
@@ -129,7 +130,7 @@ def test_every_row_names_its_printed_counterpart_and_every_claim_its_rows():
 
 def test_real_data_needs_its_folder(tmp_path):
     chosen = study("personnet", profile="laptop", dataset="real", data_root=str(tmp_path), runs_dir=str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="[Mm]arket"):
+    with pytest.raises(FileNotFoundError, match=r"[Mm]arket"):
         chosen.data(Data("market1501"), 0, "laptop")
 
 
