@@ -25,7 +25,9 @@ from reidlib.data.splits import Split
 from reidlib.objectives import Batch, Objective
 from reidlib.recipe import Optimiser, Recipe, Schedule, fingerprint
 
-logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces its precision on every page
+for name in ("lightning.fabric", "lightning.pytorch"):  # they announce the precision, on every page of the book
+    logging.getLogger(name).setLevel(logging.WARNING)
+
 HELD_OUT_PAIRS = 512  # at most; a held-out accuracy of 512 pairs has a standard error of at most 2.2 points
 
 
