@@ -140,18 +140,20 @@ class Study:
         return "laptop"
 
     def jobs(self, select: str = "") -> list[Job]:
-        """The trainings that `select` (a row key, or the start of one) needs, each recipe once.
+        """The trainings that `select` needs, each recipe once: a row's key, a table's ("table4"), or "" for all.
 
         First trials come first, and within them rows that claims compare, so that an interrupted queue
         leaves the most telling comparisons.
         """
         profile = self.shown_profile()
-        rows = [row for row in self.paper.rows if row.recipe is not None and row.key.startswith(select)]
+        wanted = select.rstrip("/")
+        rows = [row for row in self.paper.rows if row.recipe is not None]
+        rows = [row for row in rows if wanted in ("", row.key) or row.key.startswith(f"{wanted}/")]
         if not rows:
             keys = [row.key for row in self.paper.rows if row.recipe is not None]
             near = difflib.get_close_matches(select, keys, 1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"no row of {self.paper.key} starts with {select!r}{hint}")
+            raise ValueError(f"{self.paper.key} has no row or table {select!r}{hint}")
         compared = {key for claim in self.paper.claims for pair in claim.pairs for key in pair}
         jobs: dict[str, Job] = {}
         for row in rows:

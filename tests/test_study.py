@@ -89,6 +89,12 @@ def test_rows_without_their_dataset_make_no_jobs(tmp_path):
     assert not [job for job in smoke(tmp_path).jobs() if job.row.key.startswith(("table2", "table3"))]
 
 
+def test_a_row_is_selected_alone_and_a_table_whole(tmp_path):
+    chosen = smoke(tmp_path)
+    assert {job.row.key for job in chosen.jobs("table4/idla")} == {"table4/idla"}
+    assert {job.row.key for job in chosen.jobs("open")} == {"open/kernel-3", "open/tanh", "open/lr-0.05"}
+
+
 def test_an_unknown_row_names_the_nearest(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'table4/idla'"):
         smoke(tmp_path).jobs("table4/idlo")

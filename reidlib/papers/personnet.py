@@ -266,7 +266,7 @@ PAPER = Paper(
     profiles=(
         (
             "smoke",
-            Profile("tiny", 4e-5, pairs=8, queries=8, options=(("personnet", options(fc=(64, 64, 32))),), trials=1),
+            Profile("tiny", 2e-5, pairs=8, queries=8, options=(("personnet", options(fc=(64, 64, 32))),), trials=1),
         ),
         ("laptop", Profile("small", 0.0048, pairs=64, queries=50, options=NARROW)),
         ("gpu", Profile("market", 0.03, pairs=256, queries=100)),
