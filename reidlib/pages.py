@@ -1,0 +1,131 @@
+"""What notebooks put on a page: tables with their notes, and the numbers that sentences compare."""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reidlib.evaluation import Evaluation
+from reidlib.recipe import EvaluationSettings
+from reidlib.store import Trial
+from reidlib.tables import NOT_RUN, QUOTED
+
+VERDICTS = ("contradicted", "supported")  # classes of book.css, looked for in this order
+LONG = 24  # characters from which a cell is a sentence, which may be broken
+
+
+@dataclass(frozen=True)
+class Page:
+    """Something a notebook shows: HTML where it is rendered, text elsewhere."""
+
+    text: str
+    body: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.body
+
+
+def show(frame: pd.DataFrame, caption: str = "") -> Page:
+    """A table as the book draws it: text as it stands, column levels as spanning heads, `attrs["notes"]` below.
+
+    Text between backticks is code. Cells in columns headed "printed" and cells that are measured, not run or a
+    verdict get the classes that `book/assets/book.css` draws.
+    """
+    heads = [column if isinstance(column, tuple) else (column,) for column in frame.columns]
+    lines = [f"<caption>{html.escape(caption)}</caption>"] if caption else []
+    lines.append("<thead>")
+    for level in range(frame.columns.nlevels):
+        cells = []
+        for path, columns in groupby(heads, lambda head: head[: level + 1]):  # noqa: B023
+            cells.append(f'<th colspan="{len(list(columns))}" scope="col">{html.escape(str(path[-1]))}</th>')
+        lines.append(f"<tr><th></th>{''.join(cells)}</tr>")
+    lines.append("</thead><tbody>")
+    for label, row in zip(frame.index, frame.itertuples(index=False), strict=True):
+        cells = [
+            f'<td class="{_class(head, str(value))}">{_marked(str(value))}</td>'
+            for head, value in zip(heads, row, strict=True)
+        ]
+        lines.append(f'<tr><th scope="row">{html.escape(str(label))}</th>{"".join(cells)}</tr>')
+    notes = frame.attrs.get("notes", ())
+    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    below = f'<ul class="notes">{listed}</ul>' if notes else ""
+    text = "\n".join([*([caption] if caption else []), frame.to_string(), *notes])
+    return Page(text, f'<table class="dataframe">{"".join(lines)}</tbody></table>{below}')
+
+
+def _marked(text: str) -> str:
+    """Text as HTML, with `code` between backticks."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
+def _class(head: tuple[Any, ...], text: str) -> str:
+    """The class of a cell: what it is, not how it looks."""
+    return " ".join(filter(None, (_kind(head, text), "sentence" if len(text) > LONG else "")))
+
+
+def _kind(head: tuple[Any, ...], text: str) -> str:
+    if text.startswith(NOT_RUN) or text == QUOTED:
+        return "not-run"
+    if len(head) > 1:
+        return "printed" if head[-1] == "printed" else "measured"
+    return next((word for word in VERDICTS if word in text and head[-1] == "verdict"), "")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over trials with its 95 % cluster-bootstrap interval; fractions."""
+
+    mean: float
+    low: float
+    high: float
+    trials: int
+
+    def __format__(self, spec: str) -> str:
+        """ "0.235 (95 % interval 0.201 to 0.270, 5 trials)"; with spec "+" all three numbers show their signs."""
+        mean, low, high = (f"{value:{spec}.3f}" for value in (self.mean, self.low, self.high))
+        return f"{mean} (95 % interval {low} to {high}, {self.trials} trial{'s' if self.trials > 1 else ''})"
+
+
+def estimate(
+    trials: Sequence[Trial], column: int, measure: str = "rank1", baseline: Sequence[Trial] | None = None
+) -> Estimate | None:
+    """A row's score, or with `baseline` its lead over another row in the same trials; None where nothing was run.
+
+    column: which of the rows' evaluations. measure: "rank1" or "mean_ap". The interval resamples whole
+    look-alike groups (people, where groups are unknown) and so covers the choice of test people, not of seeds.
+    """
+    frames = []
+    for number, trial in enumerate(trials):
+        scores = _scores(trial, column, measure)
+        if baseline is not None and scores is not None:
+            other = _scores(baseline[number], column, measure) if number < len(baseline) else None
+            same = other is not None and trial.settings[column] == baseline[number].settings[column]
+            scores = scores.assign(ap=scores.ap - other.ap) if same and other is not None else None
+        if scores is not None:
+            frames.append((trial.settings[column], scores))
+    if not frames:
+        return None
+    tests: dict[EvaluationSettings, int] = {}
+    for settings, _ in frames:  # trials of one test set share its people, other worlds have people of their own
+        tests.setdefault(settings, len(tests))
+    joined = pd.concat([scores.assign(test=tests[settings]) for settings, scores in frames])
+    clusters = joined.groupby(["test", "group"]).ngroup().to_numpy()
+    low, high = Evaluation.from_frame(joined).interval("mean_ap", clusters)
+    return Estimate(float(np.mean([scores.ap.mean() for _, scores in frames])), low, high, len(frames))
+
+
+def _scores(trial: Trial, column: int, measure: str) -> pd.DataFrame | None:
+    """A trial's queries with the measure under the name `ap`, None where it was not run."""
+    if trial.metrics(column) is None or trial.run is None:
+        return None
+    queries = trial.run.queries(trial.settings[column])
+    assert queries is not None
+    return queries.assign(ap=(queries.first_hit < 1).astype(float) if measure == "rank1" else queries.ap)

@@ -1,0 +1,99 @@
+"""What notebooks put on pages: tables as HTML, estimates with cluster-bootstrap intervals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reidlib.pages import estimate, show
+from reidlib.recipe import Data, EvaluationSettings
+from reidlib.store import Trial
+
+SETTINGS = [EvaluationSettings(Data("plaza", "small", world)) for world in range(3)]
+
+
+class MadeUp:
+    """A run with known queries: `hits` of each of `groups` groups of ten queries are first at rank one."""
+
+    def __init__(self, hits, groups=20):
+        flags = np.tile(np.arange(10) < hits, groups)
+        self.frame = pd.DataFrame(
+            {
+                "query": np.arange(len(flags)),
+                "group": np.repeat(np.arange(groups), 10),
+                "ap": np.where(flags, 1.0, 0.25),
+                "first_hit": np.where(flags, 0, 3),
+                "inp": 0.5,
+                "tied": False,
+            }
+        )
+
+    def metrics(self, settings):
+        return {"rank1": float((self.frame.first_hit == 0).mean())}
+
+    def queries(self, settings):
+        return self.frame
+
+
+def trials(*hits):
+    return [Trial(None if hit is None else MadeUp(hit), (SETTINGS[world],)) for world, hit in enumerate(hits)]
+
+
+def test_an_estimate_is_the_mean_over_trials():
+    got = estimate(trials(2, 4), 0)
+    assert got.mean == pytest.approx(0.3)
+    assert got.trials == 2
+    assert got.low <= 0.3 <= got.high
+    assert estimate(trials(2, 4), 0, "mean_ap").mean == pytest.approx(0.3 + 0.7 * 0.25)
+
+
+def test_a_lead_is_taken_query_by_query():
+    got = estimate(trials(4, 4), 0, baseline=trials(2, 2))
+    assert (got.mean, got.low, got.high) == pytest.approx((0.2, 0.2, 0.2))  # the same in every group
+    assert f"{got:+}" == "+0.200 (95 % interval +0.200 to +0.200, 2 trials)"
+
+
+def test_trials_that_were_not_run_are_left_out():
+    assert estimate(trials(None), 0) is None
+    assert estimate(trials(4), 0, baseline=trials(None)) is None
+    assert estimate(trials(4, 8), 0, baseline=trials(2, None)).trials == 1
+    assert estimate([Trial(MadeUp(4), (SETTINGS[0],))], 0, baseline=[Trial(MadeUp(2), (SETTINGS[1],))]) is None
+
+
+def test_people_of_one_test_set_are_clusters_over_all_its_trials():
+    """Five seeds on one test set do not make its people more certain; five worlds do."""
+    rng = np.random.default_rng(0)
+    runs = []
+    for _ in range(3):
+        run = MadeUp(5)
+        run.frame["first_hit"] = 3 * (rng.random(len(run.frame)) < np.repeat(rng.random(20), 10))
+        runs.append(run)
+    one = [Trial(runs[0], (SETTINGS[0],)) for _ in range(3)]
+    several = [Trial(run, (settings,)) for run, settings in zip(runs, SETTINGS, strict=True)]
+    width = {name: estimate(found, 0) for name, found in (("one", one), ("single", one[:1]), ("worlds", several))}
+    width = {name: found.high - found.low for name, found in width.items()}
+    assert width["one"] == pytest.approx(width["single"], rel=0.15)
+    assert width["worlds"] < 0.8 * width["one"]
+
+
+def test_a_table_is_drawn_with_what_its_cells_are():
+    columns = pd.MultiIndex.from_tuples(
+        [("A & B", "mAP", "printed"), ("A & B", "mAP", "here"), ("A & B", "r=1", "here")]
+    )
+    frame = pd.DataFrame([["1.0", "2.0 (1)", "not run"], ["", "quoted", "3.0"]], ["x", "<y>"], columns)
+    frame.attrs["notes"] = ["a < b"]
+    page = show(frame, "Table 1")
+    drawn = page._repr_html_()
+    assert '<th colspan="3" scope="col">A &amp; B</th>' in drawn
+    assert '<th colspan="2" scope="col">mAP</th>' in drawn
+    assert '<td class="printed">1.0</td><td class="measured">2.0 (1)</td><td class="not-run">not run</td>' in drawn
+    assert "&lt;y&gt;" in drawn
+    assert "<li>a &lt; b</li>" in drawn
+    assert "<caption>Table 1</caption>" in drawn
+    assert "not run" in repr(page)
+
+
+def test_verdicts_code_and_sentences_are_marked():
+    frame = pd.DataFrame({"verdict": ["mechanism contradicted on plaza"], "how": ["`kernel=3`"]}, ["a"])
+    drawn = show(frame)._repr_html_()
+    assert '<td class="contradicted sentence">' in drawn
+    assert "<code>kernel=3</code>" in drawn
