@@ -57,7 +57,7 @@ test: setup
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/nbstripout --verify notebooks/*.ipynb
+	.venv/bin/nbstripout --verify --keep-id notebooks/*.ipynb
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
 lab: setup
