@@ -16,7 +16,7 @@ from reidlib.store import Trial
 from reidlib.tables import NOT_RUN, QUOTED
 
 VERDICTS = ("contradicted", "supported")  # classes of book.css, looked for in this order
-LONG = 24  # characters from which a cell is a sentence, which may be broken
+LONG = 20  # characters from which a cell is a sentence, which may be broken
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""The book's notebooks: executed at smoke from an empty store, their outputs inspected."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from reidlib.book import execute, parameters
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+PARAMETERS = ["profile", "dataset", "data_root", "device", "seeds", "recompute", "runs_dir"]
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return request.param
+
+
+def test_a_notebook_takes_the_parameters_of_every_notebook(notebook):
+    assert list(parameters(notebook)) == PARAMETERS
+
+
+def test_a_notebook_runs_at_smoke_from_an_empty_store(notebook, tmp_path):
+    values = {"profile": "smoke", "runs_dir": str(tmp_path / "runs")}
+    executed = nbformat.read(execute(notebook, tmp_path / "out.ipynb", values, progress=False), as_version=4)
+    for cell in executed.cells:
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        assert cell.execution_count, f"cell {cell.id} did not run"
+        for output in cell.outputs:
+            assert output.output_type != "error", f"cell {cell.id} holds an error"
+            assert output.get("name") != "stderr", f"cell {cell.id} writes to standard error:\n{output.text}"
+            if any(kind.startswith("image/") for kind in output.get("data", {})):
+                alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+                assert len(alt) > 20, f"cell {cell.id} draws an image without saying in words what it shows"
+
+
+def test_a_mistyped_parameter_is_refused_with_the_nearest_name(notebook, tmp_path):
+    with pytest.raises(ValueError, match="no parameter 'recomput'; did you mean 'recompute'"):
+        execute(notebook, tmp_path / "out.ipynb", {"recomput": "no"}, progress=False)
+
+
+def test_a_mistyped_value_is_refused_with_the_nearest_one(tmp_path):
+    notebook = next(path for path in NOTEBOOKS if path.stem == "personnet")
+    with pytest.raises(RuntimeError, match=r"profile='smok'.*did you mean 'smoke'"):
+        execute(notebook, tmp_path / "out.ipynb", {"profile": "smok"}, progress=False)
+    assert not (tmp_path / "out.ipynb").exists()
