@@ -1,5 +1,6 @@
 """`fit`: the only training loop."""
 
+import copy
 import json
 import logging
 import math
@@ -7,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric import Fabric
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -115,19 +117,48 @@ def fit(
 
     train, held_out: pixels at the model's image size. precision: Lightning Fabric's ("32-true", "bf16-mixed").
     checkpoint: a file that is written at every validation and removed at the end; if it is there, training
-    goes on from it, on the CPU to the same last bit as without the interruption.
+    goes on from it, on the CPU to the same last bit as without the interruption. devices: each is one process with
+    batches of its own, and gradients are averaged; the calling script must be importable (`if __name__ == ...`).
     History columns: step, progress, images (presented so far), lr, the loss terms (means since the row
     before), loss, accuracy (held out, a fraction), seconds (since the start, interruptions left out).
     Raises TrainingError when the loss is no longer finite.
     """
-    fabric = Fabric(accelerator="cuda" if device == "cuda" else "cpu", devices=devices, precision=precision)  # type: ignore[arg-type]
-    if devices > 1:
-        fabric.launch()
+    strategy = "ddp_spawn" if devices > 1 else "auto"
+    fabric = Fabric(
+        accelerator="cuda" if device == "cuda" else "cpu",
+        devices=devices,
+        strategy=strategy,
+        precision=precision,  # type: ignore[arg-type]
+    )
+    given = (objective, recipe, train, held_out, checkpoint, progress)
+    if devices == 1:
+        return _train(fabric, *given)
+    history, state = fabric.launch(partial(_train_spawned, given=given))
+    objective.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    return history
+
+
+def _train_spawned(fabric: Fabric, given: tuple[Any, ...]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """One process of several; the first one's result goes back to the caller."""
+    objective = copy.deepcopy(given[0])  # as it arrives, its memory is shared with the other processes
+    history = _train(fabric, objective, *given[1:])
+    return history, {name: value.cpu().numpy() for name, value in objective.state_dict().items()}
+
+
+def _train(
+    fabric: Fabric,
+    objective: Objective,
+    recipe: Recipe,
+    train: Pixels,
+    held_out: Pixels | None,
+    checkpoint: Path | None,
+    progress: bool,
+) -> pd.DataFrame:
+    """`fit` on one device, or on this process's share of several: each draws batches of its own."""
     objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(list(objective.parameters()), recipe.optimiser)
     wrapped, optimiser = fabric.setup(objective, optimiser)
-    identities = np.unique(train.split.person_ids)
-    labels = np.searchsorted(identities, train.split.person_ids)
+    labels = np.searchsorted(np.unique(train.split.person_ids), train.split.person_ids)
     draw = sampler(train.split, recipe.sampling, recipe.seed)
     validation = None if held_out is None else _held_out_batches(held_out, recipe, fabric.device)
 
@@ -136,64 +167,65 @@ def fit(
     if checkpoint is not None and checkpoint.exists():
         start, rows = _restore(checkpoint, objective, optimiser, recipe)
     stops = {math.ceil(recipe.steps * (i + 1) / recipe.validations) for i in range(recipe.validations)}
-    spent = rows[-1]["seconds"] if rows else 0.0
+    spent, presented = (rows[-1]["seconds"], int(rows[-1]["images"])) if rows else (0.0, 0)
     began = time.perf_counter()
     sums: dict[str, Tensor] = {}
     since = start
-    presented = int(rows[-1]["images"]) if rows else 0
     objective.train()
-    bar = tqdm(total=recipe.steps, initial=start, desc=recipe.system, unit="step", disable=not progress)
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+    bar = tqdm(
+        total=recipe.steps,
+        initial=start,
+        desc=recipe.system,
+        unit="step",
+        disable=not (progress and fabric.is_global_zero),
+    )
+    with bar, torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         for step in range(start, recipe.steps):
             share = step / recipe.steps
-            rate = recipe.optimiser.lr * learning_rate_factor(
-                recipe.schedule, share, [row["accuracy"] for row in rows if "accuracy" in row]
-            )
+            accuracies = [row["accuracy"] for row in rows if "accuracy" in row]
+            rate = recipe.optimiser.lr * learning_rate_factor(recipe.schedule, share, accuracies)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             # Each step has its own streams, so that a resumed training draws what an uninterrupted one would.
             shard = step * fabric.world_size + fabric.global_rank
             torch.manual_seed(_mix(recipe.seed, shard, 1))
-            drawn = draw.batch(shard, share)
-            batch = make_batch(train, drawn, labels, fabric.device)
+            batch = make_batch(train, draw.batch(shard, share), labels, fabric.device)
             generator = torch.Generator().manual_seed(_mix(recipe.seed, shard, 2))
-            images = augment(batch.images, recipe.augment, generator).contiguous(memory_format=torch.channels_last)
-            terms = wrapped(Batch(images, batch.person_ids, batch.camera_ids, batch.labels, batch.pairs))
+            images = augment(batch.images, recipe.augment, generator)
+            batch.images = images.contiguous(memory_format=torch.channels_last)
+            terms = wrapped(batch)
             loss = objective.total(terms)
             optimiser.zero_grad(set_to_none=True)
             fabric.backward(loss)
             optimiser.step()
             for name, term in {**terms, "loss": loss}.items():
                 sums[name] = sums.get(name, 0.0) + term.detach()
-            presented += len(drawn.indices) * fabric.world_size
+            presented += len(images) * fabric.world_size
             bar.update()
             if step + 1 in stops:
-                means = {name: float(value) / (step + 1 - since) for name, value in sums.items()}
-                if not math.isfinite(means["loss"]):
-                    bar.close()
-                    raise TrainingError(
-                        f"{recipe.system}: the loss is {means['loss']} by step {step + 1} of {recipe.steps} at "
-                        f"learning rate {rate:g}; lower the rate. Nothing was stored."
-                    )
-                row = {
-                    "step": step + 1,
-                    "progress": (step + 1) / recipe.steps,
-                    "images": presented,
-                    "lr": rate,
-                    **means,
-                }
+                row = {"step": step + 1, "progress": (step + 1) / recipe.steps, "images": presented, "lr": rate}
+                row |= {name: float(value) / (step + 1 - since) for name, value in sums.items()}
+                _check(row, recipe)
                 if validation is not None:
-                    row["accuracy"] = _accuracy(wrapped, objective, validation)
+                    row["accuracy"] = _accuracy(objective, validation)
                 row["seconds"] = spent + time.perf_counter() - began
                 rows.append(row)
                 bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "accuracy") if name in row})
                 sums, since = {}, step + 1
                 if checkpoint is not None and step + 1 < recipe.steps and fabric.is_global_zero:
                     _save(checkpoint, step + 1, objective, optimiser, rows, recipe)
-    bar.close()
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return pd.DataFrame(rows)
+
+
+def _check(row: dict[str, float], recipe: Recipe) -> None:
+    """TrainingError for a loss that is no longer finite."""
+    if not math.isfinite(row["loss"]):
+        raise TrainingError(
+            f"{recipe.system}: the loss is {row['loss']} by step {row['step']} of {recipe.steps} at learning rate "
+            f"{row['lr']:g}; lower the rate. Nothing was stored."
+        )
 
 
 def _mix(*numbers: int) -> int:
@@ -212,7 +244,7 @@ def _held_out_batches(data: Pixels, recipe: Recipe, device: torch.device) -> lis
     ]
 
 
-def _accuracy(wrapped: Any, objective: Objective, batches: list[Batch]) -> float:
+def _accuracy(objective: Objective, batches: list[Batch]) -> float:
     objective.eval()
     with torch.inference_mode():
         accuracy = float(torch.stack([objective.accuracy(batch) for batch in batches]).mean())
@@ -249,8 +281,6 @@ def _restore(
     path: Path, objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe
 ) -> tuple[int, list[dict[str, float]]]:
     """Load what `_save` wrote; a damaged file, or one of another recipe, is named and training starts over."""
-    from safetensors import safe_open
-
     try:
         with safe_open(path, framework="pt") as file:
             notes: Mapping[str, str] = file.metadata() or {}

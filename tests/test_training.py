@@ -176,3 +176,14 @@ def test_plateau_divides_each_time_accuracy_has_stalled():
 def test_an_unknown_optimiser_is_named():
     with pytest.raises(ValueError, match="'lion'; choose from"):
         build_optimiser([torch.nn.Parameter(torch.zeros(1))], Optimiser("lion"))  # type: ignore[arg-type]
+
+
+def test_two_processes_train_one_model():
+    torch.manual_seed(7)
+    model = Toy()
+    recipe = replace(RECIPE, steps=4, validations=2)
+    history = fit(PairObjective(model), recipe, toy_pixels(), toy_pixels(seed=1), devices=2, progress=False)
+    assert history["images"].tolist() == [2 * 2 * 8, 4 * 2 * 8]
+    again, _ = train(recipe)
+    assert not torch.equal(model.state_dict()["conv.weight"], again["conv.weight"])  # other, and twice as many, batches
+    assert np.isfinite(history["loss"]).all()
