@@ -53,7 +53,8 @@ def show(frame: pd.DataFrame, caption: str = "") -> Page:
             f'<td class="{_class(head, str(value))}">{_marked(str(value))}</td>'
             for head, value in zip(heads, row, strict=True)
         ]
-        lines.append(f'<tr><th scope="row">{html.escape(str(label))}</th>{"".join(cells)}</tr>')
+        kind = "sentence" if len(str(label)) > LONG else ""
+        lines.append(f'<tr><th scope="row" class="{kind}">{html.escape(str(label))}</th>{"".join(cells)}</tr>')
     notes = frame.attrs.get("notes", ())
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     below = f'<ul class="notes">{listed}</ul>' if notes else ""
