@@ -151,7 +151,7 @@ def _train(
     model.eval()
     trained = time.perf_counter() - began
     evaluations = {item: _score(model, item, data_root, device, progress) for item in settings}
-    benchmark = read_benchmark(settings[0].data, data_root)
+    benchmark = next(iter(benchmarks.values()))
     return store.save(
         recipe,
         history=history,
