@@ -129,7 +129,7 @@ def test_a_table_has_the_printed_number_beside_the_measured_one(make: Make) -> N
     assert got["Market-1501", "mAP", "printed"].tolist() == ["8.20", "18.57", ""]
     assert got["Market-1501", "mAP", here].tolist() == ["quoted", "11.0 ± 1.4 (2)", "not run"]
     assert got["Market-1501", "r=1", here].tolist() == ["quoted", "50.0 ± 0.0 (2)", "not run"]
-    assert got["Market-1501, single shot", "Rank-5", here].tolist() == ["quoted", "100.0 ± 0.0 (2)", "not run"]
+    assert got["Market-1501, single shot", "Rank-1", here].tolist() == ["quoted", "50.0 ± 0.0 (2)", "not run"]
     notes = got.attrs["notes"]
     assert notes[0].startswith(
         "Measured on plaza small (worlds 0, 1), profile laptop, seeds 0, 1; test CPU; 2025-01-01 to 2025-01-02; Python"
@@ -149,8 +149,8 @@ def test_one_trial_has_no_spread_and_an_empty_store_no_number(make: Make) -> Non
 
 def test_a_table_of_our_own_has_measured_columns_only(make: Make) -> None:
     got = table(PAPER, "Open points", {"other/c": [Trial(None)]})
-    assert [column[1] for column in got.columns] == ["Rank-1", "Rank-5", "mAP"]
-    assert got.to_numpy().tolist() == [["not run"] * 3]
+    assert [column[1] for column in got.columns] == ["Rank-1", "mAP"]
+    assert got.to_numpy().tolist() == [["not run"] * 2]
 
 
 def test_a_printed_table_without_rows_is_shown_as_printed() -> None:
