@@ -16,7 +16,7 @@ from reidlib.data import DATASETS, load, union
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, hold_out
 from reidlib.data.synthetic import DOMAINS
-from reidlib.evaluation import PROTOCOLS, Evaluation, evaluate
+from reidlib.evaluation import PROTOCOLS, Evaluation, evaluate, rank_list
 from reidlib.models import Descriptor, Encoding, ReIDModel, build
 from reidlib.objectives import OBJECTIVES
 from reidlib.recipe import Data, EvaluationSettings, Recipe
@@ -100,7 +100,7 @@ def train_and_evaluate(
     """The run of a recipe with every one of `settings` evaluated: found in the store, completed, or trained.
 
     Two processes asking for one run train it once; an interrupted training goes on from its checkpoint.
-    keep: store the weights, and the arrays its figures need. again: train even if the run is there.
+    keep: store the weights, and `figure_arrays`. again: train even if the run is there.
     """
     with store.lock(recipe):
         run = None if again else store.find(recipe)
@@ -156,7 +156,7 @@ def _train(
         recipe,
         history=history,
         evaluations=evaluations,
-        figures=pair_responses(model, benchmark, device) if keep else None,
+        figures=figure_arrays(model, benchmark, device) if keep else None,
         weights=model.state_dict() if keep else None,
         meta={
             "profile": profile,
@@ -239,6 +239,28 @@ def _pair_images(
     split, pairs, same = test_pairs(benchmark, count)
     images = torch.from_numpy(np.array(pixels(split, model.image_size))).to(device).float() / 255
     return images[pairs[:, 0]], images[pairs[:, 1]], same
+
+
+def figure_arrays(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -> dict[str, np.ndarray]:
+    """All that the figures of a trained model need: `pair_responses` and `ranked_images`."""
+    return pair_responses(model, benchmark, device) | ranked_images(model, benchmark, device)
+
+
+def ranked_images(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -> dict[str, np.ndarray]:
+    """Four queries, evenly spaced through those with a match, and the eight gallery images nearest to each.
+
+    "ranked_query" (4, 3, H, W) and "ranked_gallery" (4, 8, 3, H, W) uint8, "ranked_correct" (4, 8) bool.
+    """
+    asked = np.flatnonzero(benchmark.matched)
+    asked = asked[np.linspace(0, len(asked) - 1, 4).astype(int)]
+    found = rank_list(model, benchmark, asked, 8, device=device, progress=False)
+    nearest = benchmark.gallery.take(found.gallery_index.ravel())
+    gallery = np.array(pixels(nearest, model.image_size))
+    return {
+        "ranked_query": np.array(pixels(benchmark.query.take(asked), model.image_size)),
+        "ranked_gallery": gallery.reshape(*found.correct.shape, *gallery.shape[1:]),
+        "ranked_correct": found.correct,
+    }
 
 
 @torch.inference_mode()
