@@ -127,13 +127,14 @@ class Study:
     def shown_profile(self, table: str | None = None) -> str:
         """The profile a table is shown at.
 
-        For "stored", the best one at which every row that the paper's claims compare has a run; "laptop" if
-        there is none. One comparison never mixes profiles.
+        For "stored", the best one at which every row that the paper's claims compare has a run, of this table or,
+        where they compare none of it, of all; "laptop" if there is none. One comparison never mixes profiles.
         """
         if self.profile != "stored":
             return self.profile
         compared = {key for claim in self.paper.claims for pair in claim.pairs for key in pair}
-        rows = [row for row in self.paper.rows if table in (None, row.table) and row.key in compared]
+        rows = [row for row in self.paper.rows if row.key in compared]
+        rows = [row for row in rows if table in (None, row.table)] or rows
         for profile in EVIDENCE:
             if rows and all(self.find(row, 0, profile) is not None for row in rows):
                 return profile
