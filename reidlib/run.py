@@ -202,7 +202,7 @@ def _score(
     return result, benchmark.query
 
 
-def test_pairs(benchmark: Benchmark, count: int) -> tuple[Split, np.ndarray, np.ndarray]:
+def example_pairs(benchmark: Benchmark, count: int) -> tuple[Split, np.ndarray, np.ndarray]:
     """(split, pairs (2 count, 2), same (2 count,)): cross-camera test pairs, half of one person.
 
     The rule: queries evenly spaced through the query list, each with the first gallery image of that person in
@@ -236,7 +236,7 @@ def test_pairs(benchmark: Benchmark, count: int) -> tuple[Split, np.ndarray, np.
 def _pair_images(
     benchmark: Benchmark, model: ReIDModel, count: int, device: str
 ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-    split, pairs, same = test_pairs(benchmark, count)
+    split, pairs, same = example_pairs(benchmark, count)
     images = torch.from_numpy(np.array(pixels(split, model.image_size))).to(device).float() / 255
     return images[pairs[:, 0]], images[pairs[:, 1]], same
 

@@ -1,0 +1,73 @@
+"""What a run measures and keeps beside its scores."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from reidlib.models import build
+from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
+from reidlib.run import example_pairs, figure_arrays, restore_model, train_and_evaluate
+from reidlib.store import RunStore
+
+DATA = Data("plaza", "tiny", version="1")
+TINY = Recipe(
+    "personnet",
+    options(fc=(16, 16, 8)),
+    datasets=(DATA,),
+    sampling=Sampling(pairs=4),
+    optimiser=Optimiser("rmsprop", lr=1e-4),
+    steps=2,
+    validations=1,
+)
+FULL = EvaluationSettings(DATA, queries=4)
+SINGLE = EvaluationSettings(DATA, protocol="single-shot", queries=4)
+
+
+def test_example_pairs_are_across_cameras_and_half_of_one_person(plaza_tiny):
+    split, pairs, same = example_pairs(plaza_tiny, 20)
+    people, cameras = split.person_ids[pairs], split.camera_ids[pairs]
+    assert same.tolist() == [True, False] * 20
+    assert ((people[:, 0] == people[:, 1]) == same).all()
+    assert (cameras[:, 0] != cameras[:, 1]).all()
+    assert len(split) == len(set(split.paths))
+
+
+def test_rank_lists_hold_what_the_model_ranks_first(plaza_tiny):
+    arrays = figure_arrays(build("pixels").eval(), plaza_tiny)
+    assert arrays["ranked_query"].shape == (4, 3, 128, 64)
+    assert arrays["ranked_gallery"].shape == (4, 8, 3, 128, 64)
+    model = build("pixels").eval()
+    query = model.encode(torch.from_numpy(arrays["ranked_query"]) / 255)
+    for row, gallery in enumerate(arrays["ranked_gallery"]):
+        distance = model.distance(query[row], model.encode(torch.from_numpy(gallery) / 255))[0]
+        assert (distance.diff() >= -1e-6).all()
+
+
+def test_a_kept_run_is_scored_again_without_training(tmp_path, plaza_tiny, monkeypatch):
+    store = RunStore(tmp_path)
+    run = train_and_evaluate(TINY, [FULL], store, keep=True, progress=False)
+    assert run.metrics(SINGLE) is None
+    monkeypatch.setattr("reidlib.run.fit", lambda *_, **__: pytest.fail("trained again"))
+    both = train_and_evaluate(TINY, [FULL, SINGLE], store, progress=False)
+    assert both.metrics(FULL) == run.metrics(FULL)
+    assert 0 <= both.metrics(SINGLE)["rank1"] <= 1
+    images = torch.rand(2, 3, 160, 60, generator=torch.Generator().manual_seed(0))
+    models = [restore_model(both, TINY) for _ in range(2)]
+    assert torch.equal(*(model.encode(images).maps for model in models))
+
+
+def test_the_same_recipe_gives_the_same_numbers_to_the_last_bit(tmp_path, plaza_tiny):
+    runs = [train_and_evaluate(TINY, [FULL], RunStore(tmp_path / name), progress=False) for name in ("a", "b")]
+    first, second = (run.queries(FULL) for run in runs)
+    assert np.array_equal(first["ap"], second["ap"])
+    assert runs[0].history["loss"].tolist() == runs[1].history["loss"].tolist()
+
+
+def test_random_weights_are_a_run_without_a_history(tmp_path, plaza_tiny):
+    run = train_and_evaluate(replace(TINY, steps=0), [FULL], RunStore(tmp_path), progress=False)
+    assert run.history.empty
+    assert run.record["measures"]["parameters"] > 0
+    assert "mean_accuracy" not in run.record["measures"]
+    assert 0 < run.record["measures"]["difference_energy_share"] < 1
