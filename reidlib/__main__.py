@@ -114,14 +114,14 @@ def run(
         recompute=recompute,
         runs_dir=runs_dir,
     )
-    jobs = chosen.jobs(select) if recompute == "all" else chosen.missing(select)
+    jobs = chosen.due(select)
     print(f"{chosen}\n  jobs       {len(jobs)}", flush=True)
     for number, job in enumerate(jobs, 1):
         with chosen.store.claim(job.recipe) as mine:
             if not mine:
                 print(f"[{number}/{len(jobs)}] {job}: another process is at it", flush=True)
                 continue
-            done = chosen.do(job, again=recompute == "all", devices=devices)
+            done = chosen.do(job, again=chosen.recompute != "missing", devices=devices)
         scores = ", ".join(
             f"{item.protocol} rank-1 {100 * found['rank1']:.1f} % mAP {100 * found['mean_ap']:.1f} %"
             for item in job.settings

@@ -196,14 +196,18 @@ class Study:
             progress=progress,
         )
 
-    def compute(self, select: str = "") -> None:
-        """Train what `recompute` asks for: nothing, what is missing, the core rows again, or all again."""
+    def due(self, select: str = "") -> list[Job]:
+        """The jobs that `recompute` asks for: none, the missing ones, first trials of core rows, or all."""
         if self.recompute == "no":
-            return
-        jobs = self.jobs(select)
-        for job in jobs:
-            if self.recompute != "core" or (job.row.core and job.trial == 0):
-                self.do(job, again=self.recompute != "missing")
+            return []
+        if self.recompute == "missing":
+            return self.missing(select)
+        return [job for job in self.jobs(select) if self.recompute == "all" or (job.row.core and job.trial == 0)]
+
+    def compute(self, select: str = "") -> None:
+        """Do what is due; what `recompute` names "core" or "all" is trained again even if it is there."""
+        for job in self.due(select):
+            self.do(job, again=self.recompute != "missing")
 
     def results(self, table: str | None = None) -> dict[str, list[Trial]]:
         """Row key -> its trials in order, at the profile the table is shown at; trials not run have no run."""

@@ -123,6 +123,24 @@ def test_a_row_is_trained_once_and_found_again(tmp_path, plaza_tiny):
     assert (again.record["date"], again.folder.stat().st_mtime_ns) == before
 
 
+@pytest.mark.parametrize(
+    ("recompute", "expected"),
+    [
+        ("no", set()),
+        ("missing", {"table4/pixels", "table4/untrained"}),
+        ("core", {"table4/pixels"}),
+        ("all", {"table4/pixels", "table4/untrained"}),
+    ],
+)
+def test_what_is_due_is_what_recompute_says(tmp_path, recompute, expected):
+    chosen = smoke(tmp_path, recompute=recompute)
+    assert {job.row.key for key in ("table4/pixels", "table4/untrained") for job in chosen.due(key)} == expected
+
+
+def test_core_is_at_most_five_trainings(tmp_path):
+    assert 1 <= len(smoke(tmp_path, recompute="core").due()) <= 5
+
+
 def test_every_row_names_its_printed_counterpart_and_every_claim_its_rows():
     personnet = paper("personnet")
     keys = [row.key for row in personnet.rows]
