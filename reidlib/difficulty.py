@@ -120,7 +120,7 @@ def distances(model: ReIDModel, query: np.ndarray, gallery: np.ndarray) -> np.nd
             for images in (query, gallery)
         )
     ]
-    return model.distance(*sides).numpy()
+    return model.distance(sides[0], sides[1]).numpy()
 
 
 def train(split: Split, images: np.ndarray, seed: int, *, epochs: int = EPOCHS, progress: bool = False) -> ReIDModel:

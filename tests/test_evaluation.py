@@ -441,6 +441,27 @@ def test_evaluate_is_rank_of_all_distances(benchmark, options, protocol, as_maps
     assert 0.3 < got.mean_ap <= 1
 
 
+@pytest.mark.parametrize("queries", [None, 5])
+def test_a_model_that_normalises_over_the_gallery_is_told_what_counts(benchmark, options, queries):
+    told = []
+
+    class Relative(Pooled):
+        normalises_rows = True
+
+        def distance(self, queries, gallery, counted=None):
+            told.append(counted)
+            return super().distance(queries, gallery)
+
+    found = evaluate(Relative(False), benchmark, queries=queries, **options)
+    query, gallery = benchmark.query, benchmark.gallery
+    kept = np.flatnonzero(gallery.person_ids != -1)
+    expected = [
+        [query.person_ids[q] != gallery.person_ids[g] or query.camera_ids[q] != gallery.camera_ids[g] for g in kept]
+        for q in (range(len(query)) if queries is None else found.query_index)
+    ]
+    assert torch.cat(told).tolist() == expected
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluate_leaves_the_mode_and_takes_no_gradients(benchmark, options, training):
     model = Pooled().train(training)

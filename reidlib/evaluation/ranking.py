@@ -89,6 +89,11 @@ class Labels:
         gallery = self.gallery_ids[columns], self.gallery_cams[columns]
         return Labels(queries[0], gallery[0], queries[1], gallery[1])
 
+    def counted(self, rows: slice) -> np.ndarray:
+        """(B, G) bool: whether the gallery image counts for those queries, being of another person or camera."""
+        same = self.query_ids[rows, None] == self.gallery_ids
+        return ~(same & (self.query_cams[rows, None] == self.gallery_cams))
+
     def matched(self) -> np.ndarray:
         """(Q,) bool: the queries with a match in the gallery. ValueError says why there is none."""
         ids, first, second = self._cameras()

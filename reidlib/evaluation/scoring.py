@@ -53,7 +53,7 @@ def evaluate(
             counted = np.flatnonzero((gallery.person_ids != JUNK) | (rule.junk != "drop"))
             labels = labels.take(slice(None), counted)
             probes, images = scorer.encode(query, asked), scorer.encode(gallery, counted)
-            found = rank_blocks(scorer.blocks(probes, images), labels, rule, asked)
+            found = rank_blocks(scorer.blocks(probes, images, labels.take(asked)), labels, rule, asked)
         else:
             draws = list(drawn_galleries(labels, rule, asked))
             rows, columns = (np.unique(np.concatenate(part)) for part in zip(*draws, strict=True))
@@ -107,7 +107,8 @@ def rank_list(
     index, near = np.full(shape, -1), np.full(shape, np.inf, np.float32)
     with _Scorer(model, rule, torch.device(device), precision, batch_size, cache, progress) as scorer:
         probes, images = scorer.encode(query, asked), scorer.encode(gallery, np.arange(len(gallery)))
-        distances = (row for block in scorer.blocks(probes, images) for row in block.float().cpu().numpy())
+        labels = Labels(query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids).take(asked)
+        distances = (row for block in scorer.blocks(probes, images, labels) for row in block.float().cpu().numpy())
         for at, row in enumerate(distances):
             same = gallery.person_ids == query.person_ids[asked[at]]
             junk = same & (gallery.camera_ids == query.camera_ids[asked[at]])
@@ -193,11 +194,15 @@ class _Scorer:
         with tempfile.NamedTemporaryFile(dir=self.files.name, delete=False) as file:
             return torch.from_file(file.name, shared=True, size=int(np.prod(shape)), dtype=dtype).view(shape)
 
-    def blocks(self, queries: Encoding, gallery: Encoding) -> Iterator[Tensor]:
-        """Distances of a few queries at a time to the whole gallery."""
+    def blocks(self, queries: Encoding, gallery: Encoding, labels: Labels) -> Iterator[Tensor]:
+        """Distances of a few queries at a time to the whole gallery; labels: of these queries and this gallery."""
         step = max(1, min(ROWS, BLOCK_BYTES // (4 * len(gallery))))
         with tqdm(total=len(queries), desc="rank", unit="query", disable=not self.progress, leave=False) as bar:
             for start in range(0, len(queries), step):
                 rows = queries[start : start + step]
-                yield self.model.distance(rows, gallery)
+                if self.model.normalises_rows:
+                    counted = torch.from_numpy(labels.counted(slice(start, start + step))).to(self.device)
+                    yield self.model.distance(rows, gallery, counted)
+                else:
+                    yield self.model.distance(rows, gallery)
                 bar.update(len(rows))

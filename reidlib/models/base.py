@@ -6,7 +6,7 @@ Training, evaluation, tables and notebooks know these four methods and never ask
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -90,8 +90,13 @@ def tiles(count: int, size: int) -> Iterator[slice]:
 class ReIDModel(nn.Module, ABC):
     """The contract. Images are float in [0, 1], (B, 3, H, W) of `image_size` (H, W); the model normalises.
 
+    A pre-trainable trunk is the submodule `trunk`, a classifier of identities `classifier`: optimisers and
+    fine-tuning treat them apart.
+
     tile: images a side that `prepare` sees at once.
     pairs_per_block: pairs that `block` scores at once, on a CPU and on a GPU.
+    normalises_rows: `distance` depends on which gallery images the protocol counts, and is told.
+    CHOICES: options that take one of a few values, the default first.
     """
 
     image_size: tuple[int, int]
@@ -99,6 +104,8 @@ class ReIDModel(nn.Module, ABC):
     std: Tensor
     tile: int = 512
     pairs_per_block: tuple[int, int] = (256, 4096)
+    normalises_rows: bool = False
+    CHOICES: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def __init__(
         self, image_size: Sequence[int], mean: Sequence[float] = (0.5,) * 3, std: Sequence[float] = (1.0,) * 3
@@ -135,8 +142,11 @@ class ReIDModel(nn.Module, ABC):
         return self(images)["encoding"]
 
     @torch.no_grad()
-    def distance(self, queries: Encoding, gallery: Encoding) -> Tensor:
-        """All pairs (Q, G), smaller is nearer, in eval mode; encodings may be of half precision."""
+    def distance(self, queries: Encoding, gallery: Encoding, counted: Tensor | None = None) -> Tensor:
+        """All pairs (Q, G), smaller is nearer, in eval mode; encodings may be of half precision.
+
+        counted: (Q, G) bool, the pairs that count, for models with `normalises_rows`; None is all.
+        """
         out = self.mean.new_empty(len(queries), len(gallery))
         pairs = self.pairs_per_block[out.device.type == "cuda"]
         for columns in tiles(len(gallery), self.tile):
@@ -166,7 +176,7 @@ class Embedder(ReIDModel):
         return {"distance": 1 - (a.vector * b.vector).sum(1)}
 
     @torch.no_grad()
-    def distance(self, queries: Encoding, gallery: Encoding) -> Tensor:
+    def distance(self, queries: Encoding, gallery: Encoding, counted: Tensor | None = None) -> Tensor:
         with torch.autocast(self.mean.device.type, enabled=False):  # rounding to bf16 would tie neighbours
             return 1 - queries.vector.to(self.mean) @ gallery.vector.to(self.mean).T
 
