@@ -6,11 +6,13 @@ that training makes, whatever the paper does in one step.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from reidlib.losses import batch_hard_triplet, identity_cross_entropy, pair_cross_entropy
-from reidlib.models.base import ReIDModel
+from reidlib.models.base import ReIDModel, nearest
 
 
 @dataclass  # not frozen: Fabric's mixed precision refuses to convert frozen dataclasses
@@ -29,24 +31,47 @@ class Batch:
 
 
 class Objective(nn.Module):
-    """Owns the model; `forward(batch)` gives named loss terms, `total` weighs them."""
+    """Owns the model; `forward(batch)` gives named loss terms, `total` weighs them.
+
+    TERMS: every term by name with its weight in the paper, 0 for terms that only a recipe's `loss_weights` turn
+    on. A term of weight 0 is not computed: the rows of an ablation are weights.
+    """
+
+    TERMS: ClassVar[Mapping[str, float]]
 
     def __init__(self, model: ReIDModel, weights: Mapping[str, float] | None = None) -> None:
         super().__init__()
+        for name in weights or {}:
+            if name not in self.TERMS:
+                raise ValueError(nearest("loss term", name, self.TERMS))
         self.model = model
-        self.weights = dict(weights or {})
+        self.weights = {**self.TERMS, **(weights or {})}
+
+    def wants(self, term: str) -> bool:
+        """Whether the term has a weight."""
+        return self.weights[term] != 0
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of the loss terms; a term without a weight counts once."""
-        return sum((self.weights.get(name, 1.0) * term for name, term in terms.items()), start=0.0)  # type: ignore[return-value]
+        """The weighted sum of the loss terms."""
+        return sum((self.weights[name] * term for name, term in terms.items()), start=0.0)  # type: ignore[return-value]
 
     def accuracy(self, batch: Batch) -> Tensor:
-        """Right answers as a fraction of the batch's decisions, for held-out curves; scalar."""
-        raise TypeError(f"{type(self).__name__} does not define what a right answer is")
+        """Right answers as a fraction of the batch's decisions, for held-out curves; scalar.
+
+        Here: how often the nearest image of another camera is of the same person, among images that have one.
+        """
+        encoding = self.model(batch.images)["encoding"]
+        apart = batch.camera_ids[:, None] != batch.camera_ids
+        same = (batch.person_ids[:, None] == batch.person_ids) & apart
+        nearest_image = self.model.distance(encoding, encoding).masked_fill(~apart, torch.inf).argmin(1)
+        right = same.gather(1, nearest_image[:, None])[:, 0]
+        return right[same.any(1)].float().mean()
 
 
 class PairObjective(Objective):
     """Verification: is this pair one person? Every image goes through the trunk once, however many pairs."""
+
+    TERMS: ClassVar[Mapping[str, float]] = {"pair": 1.0}
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(P, 2) logits (different, same) of the batch's pairs, and (P,) whether each is one person."""
@@ -65,17 +90,38 @@ class PairObjective(Objective):
 
 
 class IdentityObjective(Objective):
-    """Classification of the training identities plus batch-hard triplets on the encoded vector."""
+    """Classification of the training identities and batch-hard triplets, each the mean over the model's heads.
+
+    Heads: "logits" (B, heads, identities), or (B, identities) for one; "embeddings0", "embeddings1", ... (B, D),
+    or without them the encoded vector. smoothing: of the labels. margin: of the triplets.
+    """
+
+    TERMS: ClassVar[Mapping[str, float]] = {"identity": 1.0, "triplet": 1.0}
+
+    def __init__(
+        self,
+        model: ReIDModel,
+        weights: Mapping[str, float] | None = None,
+        smoothing: float = 0.1,
+        margin: float = 0.3,
+    ) -> None:
+        super().__init__(model, weights)
+        self.smoothing, self.margin = smoothing, margin
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         output = self.model(batch.images)
-        return {
-            "identity": identity_cross_entropy(output["logits"].float(), batch.labels),
-            "triplet": batch_hard_triplet(output["encoding"].vector.float(), batch.labels),
-        }
-
-    def accuracy(self, batch: Batch) -> Tensor:
-        return (self.model(batch.images)["logits"].argmax(1) == batch.labels).float().mean()
+        terms = {}
+        if self.wants("identity"):
+            logits = output["logits"].float()
+            heads = logits.shape[1] if logits.ndim == 3 else 1
+            labels = batch.labels.repeat_interleave(heads)
+            terms["identity"] = identity_cross_entropy(logits.view(len(labels), -1), labels, self.smoothing)
+        if self.wants("triplet"):
+            features = [value for name, value in output.items() if name.startswith("embeddings")]
+            features = features or [output["encoding"].vector]
+            losses = [batch_hard_triplet(value.float(), batch.labels, self.margin) for value in features]
+            terms["triplet"] = torch.stack(losses).mean()
+        return terms
 
 
 OBJECTIVES: dict[str, type[Objective]] = {"pair": PairObjective, "identity": IdentityObjective}

@@ -38,7 +38,8 @@ class Sampling:
     """How a batch is drawn (`reidlib.data.sampling`).
 
     pairs: `pairs` image pairs over `max(4, pairs)` images, two cross-camera images a person; `negatives` is
-        the number of negatives per positive at the start and at the end of training.
+        the number of negatives per positive at the start and at the end of training; `hard` is the share of the
+        negatives that are mined: the nearest pairs of two people by the initial weights (`reidlib.mining`).
     identities: `people` identities x `images` images.
     """
 
@@ -48,16 +49,24 @@ class Sampling:
     both_orders: bool = False
     people: int = 16
     images: int = 4
+    hard: float = 0.0
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """`rmsprop` is PersonNet's Sec. IV-A form; `sgd`, `adam` and `adamw` are PyTorch's."""
+    """`rmsprop` is PersonNet's Sec. IV-A form; `sgd`, `adam` and `adamw` are PyTorch's.
+
+    trunk: a factor on the learning rate of the parameters below `trunk`, for trunks that were pre-trained.
+    forget: SGD's momentum starts anew every so many steps; 0 is never.
+    """
 
     name: Literal["sgd", "rmsprop", "adam", "adamw"] = "sgd"
     lr: float = 0.01
     momentum: float = 0.0
     weight_decay: float = 0.0
+    nesterov: bool = False
+    trunk: float = 1.0
+    forget: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,8 @@ class Schedule:
 
     constant: 1. step: the factor of the last (progress, factor) point passed. cosine: from 1 to 0.
     poly: (1 - progress) ** `power`. inverse: (1 + `factor` progress) ** -`power`. plateau: `factor` once more
-    whenever the held-out accuracy has not risen for `patience` validations. `warmup` is the share of progress over
-    which the factor first rises linearly.
+    whenever the held-out accuracy has not risen for `patience` validations. Over the first `warmup` of progress
+    the factor is multiplied by a line from the first to the second of `warmup_factors`.
     """
 
     name: Literal["constant", "step", "cosine", "poly", "inverse", "plateau"] = "constant"
@@ -76,25 +85,28 @@ class Schedule:
     factor: float = 0.1
     patience: int = 3
     warmup: float = 0.0
+    warmup_factors: tuple[float, float] = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides a training; equal recipes are one run.
 
-    datasets: trained on together, as a union. image_size: (height, width) in pixels; None is the system's own.
-    augment: (operation, amount) in order. validation: share of the training identities held out, never trained
+    options: of the model, `image_size` (height, width) in pixels among them. datasets: trained on together, as a
+    union. augment: (operation, amount) in order. validation: share of the training identities held out, never trained
     on; `validations` times in a training they give the held-out accuracy. revision: raised by hand when code
-    changes what a recipe means. parent: the recipe whose weights this one starts from.
+    changes what a recipe means. parent: the recipe whose weights this one starts from, so that a paper's stages
+    (pre-train and fine-tune, retrain on hard negatives) are recipes. trainable: only parameters whose name in
+    the model starts with it are trained, all with "".
     """
 
     system: str
     options: Options = ()
     objective: str = "pair"
+    objective_options: Options = ()
     loss_weights: tuple[tuple[str, float], ...] = ()
     datasets: tuple[Data, ...] = (Data(),)
     split: int = 0
-    image_size: tuple[int, int] | None = None
     sampling: Sampling = Sampling()
     augment: tuple[tuple[str, float], ...] = ()
     optimiser: Optimiser = Optimiser()
@@ -105,6 +117,7 @@ class Recipe:
     seed: int = 0
     revision: int = 0
     parent: "Recipe | None" = None
+    trainable: str = ""
 
     def with_options(self, **values: Any) -> "Recipe":
         """The same recipe with model options added or replaced."""
@@ -200,21 +213,30 @@ class Profile:
     """What a profile changes in a paper's recipes: lengths and sizes, never what its rows compare.
 
     size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. share:
-    of a recipe's `steps`. pairs: images pairs a batch. options: system -> model options. trials: at most.
+    of a recipe's `steps`. pairs: image pairs a batch. people, images: a batch of identities. options: system
+    -> model options, among them `image_size`. trials: at most.
     """
 
     size: str
     share: float = 1.0
     pairs: int | None = None
+    people: int | None = None
+    images: int | None = None
     queries: int | None = None
     options: tuple[tuple[str, Options], ...] = ()
     trials: int | None = None
 
     def scale(self, recipe: Recipe) -> Recipe:
-        """The recipe as this profile runs it."""
-        sampling = recipe.sampling if self.pairs is None else replace(recipe.sampling, pairs=self.pairs)
+        """The recipe as this profile runs it, and its parents with it."""
+        batch: dict[str, Any] = {"pairs": self.pairs, "people": self.people, "images": self.images}
         steps = max(2, round(recipe.steps * self.share)) if recipe.steps else 0
-        scaled = replace(recipe, steps=steps, sampling=sampling, validations=min(recipe.validations, steps))
+        scaled = replace(
+            recipe,
+            steps=steps,
+            sampling=replace(recipe.sampling, **{name: n for name, n in batch.items() if n is not None}),
+            validations=min(recipe.validations, steps),
+            parent=None if recipe.parent is None else self.scale(recipe.parent),
+        )
         # A row's own options win: they are what it compares.
         return scaled.with_options(**{**dict(dict(self.options).get(recipe.system, ())), **dict(recipe.options)})
 

@@ -1,16 +1,18 @@
 """From a recipe to a stored run: data, model, `fit`, `evaluate`, store."""
 
+import os
 import platform
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file, save_file
 
 from reidlib.data import DATASETS, load, union
 from reidlib.data.pixels import pixels
@@ -66,12 +68,9 @@ def precision(device: str) -> str:
 
 def build_model(recipe: Recipe, identities: int) -> ReIDModel:
     """The recipe's model with its seeded initial weights."""
-    chosen: dict[str, Any] = dict(recipe.options)
-    if recipe.image_size is not None:
-        chosen["image_size"] = recipe.image_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return build(recipe.system, identities=identities, **chosen)
+        return build(recipe.system, identities=identities, **dict(recipe.options))
 
 
 def restore_model(run: Run, recipe: Recipe) -> ReIDModel:
@@ -93,14 +92,14 @@ def train_and_evaluate(
     device: str = "cpu",
     devices: int = 1,
     profile: str = "",
-    keep: bool = False,
+    keep: str = "",
     again: bool = False,
     progress: bool = True,
 ) -> Run:
     """The run of a recipe with every one of `settings` evaluated: found in the store, completed, or trained.
 
     Two processes asking for one run train it once; an interrupted training goes on from its checkpoint.
-    keep: store the weights, and `figure_arrays`. again: train even if the run is there.
+    keep: "weights" stores the weights, "figures" also `figure_arrays`. again: train even if the run is there.
     """
     with store.lock(recipe):
         run = None if again else store.find(recipe)
@@ -112,64 +111,114 @@ def train_and_evaluate(
             for item in missing:
                 run = run.add_evaluation(item, *_score(model, item, data_root, device, progress))
             return run
-        return _train(recipe, settings, store, data_root, device, devices, profile, keep, progress)
+        return _train(recipe, settings, _How(store, data_root, device, devices, progress), profile, keep)
 
 
-def _train(
-    recipe: Recipe,
-    settings: Sequence[EvaluationSettings],
-    store: RunStore,
-    data_root: Path | None,
-    device: str,
-    devices: int,
-    profile: str,
-    keep: bool,
-    progress: bool,
-) -> Run:
+@dataclass(frozen=True)
+class _How:
+    """What every training of one call shares: where data lies, what it runs on, who is told."""
+
+    store: RunStore
+    data_root: Path | None
+    device: str
+    devices: int
+    progress: bool
+
+
+def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, profile: str, keep: str) -> Run:
     began = time.perf_counter()
-    benchmarks = {data.name: read_benchmark(data, data_root) for data in recipe.datasets}
-    train, held_out = hold_out(union([b.train for b in benchmarks.values()]), recipe.validation, seed=recipe.split)
-    model = build_model(recipe, identities=len(train.identities)).to(device)
+    model, history, identities = _trained(recipe, how)
+    trained = time.perf_counter() - began
+    evaluations = {item: _score(model, item, how.data_root, how.device, how.progress) for item in settings}
+    benchmarks = {data.name: read_benchmark(data, how.data_root) for data in recipe.datasets}
+    benchmark = next(iter(benchmarks.values()))
+    return how.store.save(
+        recipe,
+        history=history,
+        evaluations=evaluations,
+        figures=figure_arrays(model, benchmark, how.device) if keep == "figures" else None,
+        weights=model.state_dict() if keep else None,
+        meta={
+            "profile": profile,
+            "identities": identities,
+            "measures": _measures(model, history, benchmark, how.device),
+            "data": {name: benchmark.digest for name, benchmark in benchmarks.items()},
+            "device": device_name(how.device),
+            "precision": precision(how.device),
+            "seconds": round(time.perf_counter() - began, 1),
+            "training_seconds": round(trained, 1),
+            "peak_memory_bytes": _peak_memory(how.device),
+        },
+    )
+
+
+def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
+    """The recipe's model after training, in eval mode, its history, and the number of identities it saw."""
+    parts = [read_benchmark(data, how.data_root).train for data in recipe.datasets]
+    train, held_out = hold_out(union(parts), recipe.validation, seed=recipe.split)
+    model = build_model(recipe, identities=len(train.identities))
+    if recipe.parent is not None:
+        inherit(model, _parent_weights(recipe.parent, how))
+    model.to(how.device)
     history = pd.DataFrame()
     if isinstance(model, Descriptor):
         images = pixels(train, model.image_size)
         batches = (torch.from_numpy(np.array(images[i : i + 256])) for i in range(0, len(images), 256))
-        encoded = Encoding.cat([model.encode(batch.to(device) / 255) for batch in batches])
+        encoded = Encoding.cat([model.encode(batch.to(how.device) / 255) for batch in batches])
         model.estimate(encoded, torch.from_numpy(train.person_ids.copy()))
     elif recipe.steps:
+        shown = Pixels(train, pixels(train, model.image_size))
+        objective = OBJECTIVES[recipe.objective]
         history = fit(
-            OBJECTIVES[recipe.objective](model, dict(recipe.loss_weights)),
+            objective(model, dict(recipe.loss_weights), **dict(recipe.objective_options)),
             recipe,
-            Pixels(train, pixels(train, model.image_size)),
+            shown,
             Pixels(held_out, pixels(held_out, model.image_size)),
-            device=device,
-            devices=devices,
-            precision=precision(device),
-            checkpoint=store.home / ".checkpoints" / f"{run_name(recipe)}.safetensors",
-            progress=progress,
+            device=how.device,
+            devices=how.devices,
+            precision=precision(how.device),
+            checkpoint=how.store.home / ".checkpoints" / f"{run_name(recipe)}.safetensors",
+            progress=how.progress,
         )
-    model.eval()
-    trained = time.perf_counter() - began
-    evaluations = {item: _score(model, item, data_root, device, progress) for item in settings}
-    benchmark = next(iter(benchmarks.values()))
-    return store.save(
-        recipe,
-        history=history,
-        evaluations=evaluations,
-        figures=figure_arrays(model, benchmark, device) if keep else None,
-        weights=model.state_dict() if keep else None,
-        meta={
-            "profile": profile,
-            "identities": len(train.identities),
-            "measures": _measures(model, history, benchmark, device),
-            "data": {name: benchmark.digest for name, benchmark in benchmarks.items()},
-            "device": device_name(device),
-            "precision": precision(device),
-            "seconds": round(time.perf_counter() - began, 1),
-            "training_seconds": round(trained, 1),
-            "peak_memory_bytes": _peak_memory(device),
-        },
-    )
+    return model.eval(), history, len(train.identities)
+
+
+def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
+    """The weights that a run of `recipe` ends with: the stored run's, else those of a training made for them."""
+    with how.store.lock(recipe):
+        run = how.store.find(recipe)
+        if run is not None and (weights := run.weights()) is not None:
+            return weights
+        kept = how.store.home / ".parents" / f"{run_name(recipe)}.safetensors"
+        if not kept.exists():
+            model, _, _ = _trained(recipe, how)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_suffix(f".{os.getpid()}.partial")
+            # Plain layout, each tensor its own memory: safetensors takes nothing else.
+            weights = {
+                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, value in model.state_dict().items()
+            }
+            save_file(weights, partial)
+            partial.replace(kept)
+        return load_file(kept)
+
+
+def inherit(model: ReIDModel, weights: Mapping[str, torch.Tensor]) -> None:
+    """Start from another model's weights: those of a `classifier` of other identities, and what that model lacks, stay.
+
+    ValueError: weights that the model has no place for, or of another shape.
+    """
+    own = model.state_dict()
+    for name, value in weights.items():
+        if name not in own:
+            raise ValueError(f"the parent has weights {name!r}, which this model lacks: give both the same options.")
+        if own[name].shape == value.shape:
+            own[name] = value
+        elif "classifier" not in name:
+            shapes = f"{tuple(value.shape)} in the parent, {tuple(own[name].shape)} here"
+            raise ValueError(f"{name!r} is {shapes}: give both the same options.")
+    model.load_state_dict(own)
 
 
 def _peak_memory(device: str) -> int:

@@ -30,13 +30,17 @@ EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke runs mean nothing and
 
 @dataclass(frozen=True)
 class Job:
-    """One training to do: a row's recipe at one trial, with every evaluation any row asks of it."""
+    """One training to do: a row's recipe at one trial, with every evaluation any row asks of it.
+
+    keep: "weights" where another job starts from them, "figures" where the row asks for figures.
+    """
 
     row: Row
     trial: int
     profile: str
     recipe: Recipe
     settings: tuple[EvaluationSettings, ...]
+    keep: str = ""
 
     def __str__(self) -> str:
         return f"{self.row.key} trial {self.trial} at {self.profile}"
@@ -97,9 +101,13 @@ class Study:
     def recipe(self, row: Row, trial: int, profile: str) -> Recipe:
         """The row's recipe as trial `trial` runs it: scaled by the profile, with its seed and its data."""
         assert row.recipe is not None
-        scaled = self.scale(profile).scale(row.recipe)
-        datasets = tuple(self.data(data, trial, profile) for data in scaled.datasets)
-        return replace(scaled, datasets=datasets, seed=scaled.seed + trial)
+
+        def concrete(recipe: Recipe) -> Recipe:
+            datasets = tuple(self.data(data, trial, profile) for data in recipe.datasets)
+            parent = None if recipe.parent is None else concrete(recipe.parent)
+            return replace(recipe, datasets=datasets, seed=recipe.seed + trial, parent=parent)
+
+        return concrete(self.scale(profile).scale(row.recipe))
 
     def settings(self, row: Row, trial: int, profile: str) -> tuple[EvaluationSettings, ...]:
         """The row's evaluations as trial `trial` makes them."""
@@ -144,7 +152,7 @@ class Study:
         """The trainings that `select` needs, each recipe once: a row's key, a table's ("table4"), or "" for all.
 
         First trials come first, and within them rows that claims compare, so that an interrupted queue
-        leaves the most telling comparisons.
+        leaves the most telling comparisons; a recipe comes after its parent.
         """
         profile = self.shown_profile()
         wanted = select.rstrip("/")
@@ -171,7 +179,16 @@ class Study:
                     jobs[key] = replace(known, settings=joined, row=kept)
                 else:
                     jobs[key] = Job(row, trial, profile, recipe, settings)
-        return sorted(jobs.values(), key=lambda job: (job.trial, job.row.key not in compared))
+        parents = {fingerprint(job.recipe.parent) for job in jobs.values() if job.recipe.parent is not None}
+        for key, job in jobs.items():
+            figures = job.row.keep and job.trial == 0
+            jobs[key] = replace(job, keep="figures" if figures else "weights" if key in parents else "")
+
+        def order(key: str) -> tuple[int, bool, bool]:
+            job = jobs[key]
+            return job.trial, job.row.key not in compared and key not in parents, job.recipe.parent is not None
+
+        return [jobs[key] for key in sorted(jobs, key=order)]
 
     def missing(self, select: str = "") -> list[Job]:
         """The jobs whose run, or one of its evaluations, is not in the store."""
@@ -191,7 +208,7 @@ class Study:
             device=self.device,
             devices=devices,
             profile=job.profile,
-            keep=job.row.keep and job.trial == 0,
+            keep=job.keep,
             again=again,
             progress=progress,
         )

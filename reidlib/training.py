@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -68,25 +69,42 @@ def learning_rate_factor(schedule: Schedule, progress: float, accuracies: Sequen
             if stalled == schedule.patience:
                 factor, stalled = factor * schedule.factor, 0
     if progress < schedule.warmup:
-        factor *= progress / schedule.warmup
+        low, high = schedule.warmup_factors
+        factor *= low + (high - low) * progress / schedule.warmup
     return factor
 
 
-def build_optimiser(parameters: list[torch.nn.Parameter], optimiser: Optimiser) -> torch.optim.Optimizer:
-    """PyTorch's optimiser of that name.
+def build_optimiser(module: torch.nn.Module, optimiser: Optimiser, trainable: str = "") -> torch.optim.Optimizer:
+    """PyTorch's optimiser of that name over an objective's parameters, or over a model's.
 
     "rmsprop" is PersonNet's Sec. IV-A: MS = 0.9 MS + 0.1 g^2, step = lr g / (sqrt(MS) + mu), which is
-    `torch.optim.RMSprop` with alpha 0.9; mu is not printed, 1e-6 is ours (PN-9).
+    `torch.optim.RMSprop` with alpha 0.9; mu is not printed, 1e-6 is ours (PN-9). trainable: parameters whose name
+    in the model does not start with it are frozen. Groups have the factor on the learning rate in "factor".
     """
+    parts: dict[bool, list[torch.nn.Parameter]] = {False: [], True: []}
+    for name, parameter in module.named_parameters():
+        name = name.removeprefix("model.")
+        if name.startswith(trainable):
+            parts[name.startswith("trunk.")].append(parameter)
+        else:
+            parameter.requires_grad_(False)
+    if not parts[False] + parts[True]:
+        raise ValueError(f"no parameter of the model starts with {trainable!r}, so nothing could be trained")
+    groups = [
+        {"params": parameters, "factor": optimiser.trunk if trunk else 1.0}
+        for trunk, parameters in parts.items()
+        if parameters
+    ]
     rate, decay = optimiser.lr, optimiser.weight_decay
     if optimiser.name == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=optimiser.momentum, weight_decay=decay)
+        momentum, nesterov = optimiser.momentum, optimiser.nesterov
+        return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=nesterov, weight_decay=decay)
     if optimiser.name == "rmsprop":
-        return torch.optim.RMSprop(parameters, rate, alpha=0.9, eps=1e-6, weight_decay=decay)
+        return torch.optim.RMSprop(groups, rate, alpha=0.9, eps=1e-6, weight_decay=decay)
     if optimiser.name == "adam":
-        return torch.optim.Adam(parameters, rate, weight_decay=decay)
+        return torch.optim.Adam(groups, rate, weight_decay=decay)
     if optimiser.name == "adamw":
-        return torch.optim.AdamW(parameters, rate, weight_decay=decay)
+        return torch.optim.AdamW(groups, rate, weight_decay=decay)
     raise ValueError(f"optimiser {optimiser.name!r}; choose from sgd, rmsprop, adam, adamw")
 
 
@@ -111,6 +129,7 @@ def fit(
     precision: str = "32-true",
     devices: int = 1,
     checkpoint: Path | None = None,
+    mined: np.ndarray | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train the objective's model in place by the recipe; returns the history, one row a validation.
@@ -119,18 +138,20 @@ def fit(
     checkpoint: a file that is written at every validation and removed at the end; if it is there, training
     goes on from it, on the CPU to the same last bit as without the interruption. devices: each is one process with
     batches of its own, and gradients are averaged; the calling script must be importable (`if __name__ == ...`).
+    mined: (M, 2) rows of `train`, the hard negatives of `recipe.sampling`.
     History columns: step, progress, images (presented so far), lr, the loss terms (means since the row
     before), loss, accuracy (held out, a fraction), seconds (since the start, interruptions left out).
     Raises TrainingError when the loss is no longer finite.
     """
-    strategy = "ddp_spawn" if devices > 1 else "auto"
+    # A term of weight 0 leaves parameters unused, which has to be said.
+    strategy = DDPStrategy(start_method="spawn", find_unused_parameters=True) if devices > 1 else "auto"
     fabric = Fabric(
         accelerator="cuda" if device == "cuda" else "cpu",
         devices=devices,
         strategy=strategy,
         precision=precision,  # type: ignore[arg-type]
     )
-    given = (objective, recipe, train, held_out, checkpoint, progress)
+    given = (objective, recipe, train, held_out, checkpoint, mined, progress)
     if devices == 1:
         return _train(fabric, *given)
     history, state = fabric.launch(partial(_train_spawned, given=given))
@@ -152,14 +173,15 @@ def _train(
     train: Pixels,
     held_out: Pixels | None,
     checkpoint: Path | None,
+    mined: np.ndarray | None,
     progress: bool,
 ) -> pd.DataFrame:
     """`fit` on one device, or on this process's share of several: each draws batches of its own."""
     objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = build_optimiser(list(objective.parameters()), recipe.optimiser)
+    optimiser = build_optimiser(objective, recipe.optimiser, recipe.trainable)
     wrapped, optimiser = fabric.setup(objective, optimiser)
     labels = np.searchsorted(np.unique(train.split.person_ids), train.split.person_ids)
-    draw = sampler(train.split, recipe.sampling, recipe.seed)
+    draw = sampler(train.split, recipe.sampling, recipe.seed, mined)
     validation = None if held_out is None else _held_out_batches(held_out, recipe, fabric.device)
 
     rows: list[dict[str, float]] = []
@@ -185,7 +207,9 @@ def _train(
             accuracies = [row["accuracy"] for row in rows if "accuracy" in row]
             rate = recipe.optimiser.lr * learning_rate_factor(recipe.schedule, share, accuracies)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
+            if recipe.optimiser.forget and step % recipe.optimiser.forget == 0:
+                optimiser.state.clear()
             # Each step has its own streams, so that a resumed training draws what an uninterrupted one would.
             shard = step * fabric.world_size + fabric.global_rank
             torch.manual_seed(_mix(recipe.seed, shard, 1))

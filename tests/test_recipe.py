@@ -31,10 +31,10 @@ CHANGES = {
     "system": "idla",
     "options": options(kernel=4),
     "objective": "other",
+    "objective_options": options(margin=1.0),
     "loss_weights": (("pair", 2.0),),
     "datasets": (Data("plaza", size="small", version="2"),),
     "split": 1,
-    "image_size": (80, 32),
     "sampling": Sampling(negatives=(1.0, 5.0)),
     "augment": (("translate", 0.04),),
     "optimiser": Optimiser("rmsprop", lr=2e-4, weight_decay=5e-4),
@@ -45,6 +45,7 @@ CHANGES = {
     "seed": 1,
     "revision": 1,
     "parent": Recipe("pixels"),
+    "trainable": "refine",
 }
 
 

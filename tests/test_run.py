@@ -8,8 +8,9 @@ import torch
 
 from reidlib.models import build
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
-from reidlib.run import example_pairs, figure_arrays, restore_model, train_and_evaluate
+from reidlib.run import example_pairs, figure_arrays, inherit, restore_model, train_and_evaluate
 from reidlib.store import RunStore
+from reidlib.training import fit
 
 DATA = Data("plaza", "tiny", version="1")
 TINY = Recipe(
@@ -47,7 +48,7 @@ def test_rank_lists_hold_what_the_model_ranks_first(plaza_tiny):
 
 def test_a_kept_run_is_scored_again_without_training(tmp_path, plaza_tiny, monkeypatch):
     store = RunStore(tmp_path)
-    run = train_and_evaluate(TINY, [FULL], store, keep=True, progress=False)
+    run = train_and_evaluate(TINY, [FULL], store, keep="figures", progress=False)
     assert run.metrics(SINGLE) is None
     monkeypatch.setattr("reidlib.run.fit", lambda *_, **__: pytest.fail("trained again"))
     both = train_and_evaluate(TINY, [FULL, SINGLE], store, progress=False)
@@ -71,3 +72,31 @@ def test_random_weights_are_a_run_without_a_history(tmp_path, plaza_tiny):
     assert run.record["measures"]["parameters"] > 0
     assert "mean_accuracy" not in run.record["measures"]
     assert 0 < run.record["measures"]["difference_energy_share"] < 1
+
+
+def test_a_child_starts_from_its_parents_weights(tmp_path, plaza_tiny, monkeypatch):
+    trained = []
+    monkeypatch.setattr("reidlib.run.fit", lambda *given, **how: trained.append(given[1]) or fit(*given, **how))
+    child = replace(TINY, parent=TINY, steps=0)
+    run = train_and_evaluate(child, [FULL], RunStore(tmp_path / "a"), progress=False)
+    assert trained == [TINY]
+    parent = train_and_evaluate(TINY, [FULL], RunStore(tmp_path / "b"), progress=False)
+    assert run.metrics(FULL) == parent.metrics(FULL)
+    # The parent's weights are kept for the next child; a stored run of the parent serves as well.
+    train_and_evaluate(replace(child, revision=1), [FULL], RunStore(tmp_path / "a"), progress=False)
+    train_and_evaluate(TINY, [FULL], RunStore(tmp_path / "c"), keep="weights", progress=False)
+    train_and_evaluate(child, [FULL], RunStore(tmp_path / "c"), progress=False)
+    assert trained == [TINY] * 3
+
+
+def test_inheriting_skips_the_classifier_of_other_people_and_names_what_does_not_fit():
+    parent, child = build("smallcnn", width=4, identities=3), build("smallcnn", width=4, identities=5)
+    classifier = child.classifier.weight.clone()
+    inherit(child, parent.state_dict())
+    assert torch.equal(child.neck.weight, parent.neck.weight)
+    assert torch.equal(child.trunk[0][0].weight, parent.trunk[0][0].weight)
+    assert torch.equal(child.classifier.weight, classifier)
+    with pytest.raises(ValueError, match=r"in the parent, .* here: give both the same options"):
+        inherit(build("smallcnn", width=8), parent.state_dict())
+    with pytest.raises(ValueError, match="this model lacks"):
+        inherit(child, {"extra": torch.zeros(1)})

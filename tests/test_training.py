@@ -136,8 +136,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_rate():
 def test_rmsprop_is_the_papers():
     """MS = 0.9 MS + 0.1 g^2; w -= lr g / (sqrt(MS) + mu), with the L2 penalty in the gradient (Sec. IV-A)."""
     start = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-    weight = torch.nn.Parameter(start.clone())
-    optimiser = build_optimiser([weight], Optimiser("rmsprop", lr=0.05, weight_decay=0.01))
+    module = torch.nn.Module()
+    module.weight = weight = torch.nn.Parameter(start.clone())
+    optimiser = build_optimiser(module, Optimiser("rmsprop", lr=0.05, weight_decay=0.01))
     by_hand, mean_square = start.clone(), torch.zeros(3, dtype=torch.float64)
     for step in range(4):
         gradient = torch.tensor([0.3, -1.0, 1e-4], dtype=torch.float64) * (step + 1)
@@ -153,6 +154,8 @@ def test_rmsprop_is_the_papers():
     ("schedule", "progress", "expected"),
     [
         (Schedule(), 0.9, 1.0),
+        (Schedule(warmup=0.2, warmup_factors=(0.1, 0.3)), 0.1, 0.2),
+        (Schedule(warmup=0.2, warmup_factors=(0.1, 0.3)), 0.2, 1.0),
         (Schedule("step", points=((0.5, 0.1), (0.8, 0.01))), 0.49, 1.0),
         (Schedule("step", points=((0.5, 0.1), (0.8, 0.01))), 0.5, 0.1),
         (Schedule("step", points=((0.5, 0.1), (0.8, 0.01))), 0.9, 0.01),
@@ -175,7 +178,32 @@ def test_plateau_divides_each_time_accuracy_has_stalled():
 
 def test_an_unknown_optimiser_is_named():
     with pytest.raises(ValueError, match="'lion'; choose from"):
-        build_optimiser([torch.nn.Parameter(torch.zeros(1))], Optimiser("lion"))  # type: ignore[arg-type]
+        build_optimiser(torch.nn.Linear(1, 1), Optimiser("lion"))  # type: ignore[arg-type]
+
+
+def test_a_trunk_has_a_rate_of_its_own_and_momentum_can_be_forgotten():
+    trunk, head = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    optimiser = build_optimiser(torch.nn.ModuleDict({"trunk": trunk, "head": head}), Optimiser("sgd", trunk=0.1))
+    assert [group["factor"] for group in optimiser.param_groups] == [1.0, 0.1]
+    assert optimiser.param_groups[1]["params"] == [trunk.weight]
+
+    momentum = replace(RECIPE, optimiser=Optimiser("sgd", lr=0.01, momentum=0.9, nesterov=True))
+    plain, _ = train(momentum)
+    forgetful, _ = train(replace(momentum, optimiser=replace(momentum.optimiser, forget=5)))
+    assert not torch.equal(plain["conv.weight"], forgetful["conv.weight"])
+    never, _ = train(replace(momentum, optimiser=replace(momentum.optimiser, forget=1)))
+    without, _ = train(replace(momentum, optimiser=Optimiser("sgd", lr=0.01 * 1.9)))  # one Nesterov step: 1 + 0.9
+    assert torch.allclose(never["conv.weight"], without["conv.weight"], atol=1e-6)
+
+
+def test_only_what_is_trainable_learns():
+    torch.manual_seed(7)
+    before = Toy().state_dict()
+    after, _ = train(replace(RECIPE, trainable="logits"))
+    assert torch.equal(after["conv.weight"], before["conv.weight"])
+    assert not torch.equal(after["logits.weight"], before["logits.weight"])
+    with pytest.raises(ValueError, match="no parameter of the model starts with 'logit_'"):
+        train(replace(RECIPE, trainable="logit_"))
 
 
 def test_two_processes_train_one_model():

@@ -117,8 +117,10 @@ class IdentitySampler:
         return IndexBatch(np.concatenate(parts), np.empty((0, 2), np.int64))
 
 
-def sampler(split: Split, sampling: Sampling, seed: int = 0) -> PairSampler | IdentitySampler:
-    """The sampler a recipe asks for; ValueError names the ones there are."""
+def sampler(
+    split: Split, sampling: Sampling, seed: int = 0, mined: np.ndarray | None = None
+) -> PairSampler | IdentitySampler:
+    """The sampler a recipe asks for; mined: (M, 2) hard negatives. ValueError names the samplers there are."""
     if sampling.name == "pairs":
         return PairSampler(split, sampling.pairs, sampling.negatives, sampling.both_orders, seed)
     if sampling.name == "identities":
