@@ -7,11 +7,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reidlib.models import MODELS, Descriptor, Encoding, ReIDModel, build
-from reidlib.models.personnet import PersonNet
+from reidlib.objectives import OBJECTIVES, Batch
 
-NARROW = {"personnet": {"fc": (24, 24, 16)}, "idla": {"fc": 16}, "smallcnn": {"width": 4, "identities": 4}}
+# What makes each system small enough to build dozens of times.
+NARROW = {
+    "personnet": {"fc": (24, 24, 16)},
+    "idla": {"fc": 16},
+    "smallcnn": {"width": 4, "identities": 4},
+}
+# Each model as built by default, and with every other value of every option, one at a time.
 CASES = [(name, {}) for name in MODELS] + [
-    ("personnet", {option: value}) for option, values in PersonNet.CHOICES.items() for value in values[1:]
+    (name, {option: value})
+    for name, model in MODELS.items()
+    for option, values in model.CHOICES.items()
+    for value in values[1:]
+]
+# (model, options, objective, learning rate): four people must be learnt by heart, once a system.
+LEARNERS = [
+    ("personnet", {"dropout": 0.0}, "pair", 2e-3),
+    ("personnet", {"layers": 7, "dropout": 0.0}, "pair", 2e-3),
+    ("idla", {}, "pair", 2e-3),
+    ("smallcnn", {}, "identity", 2e-3),
 ]
 
 
@@ -22,7 +38,7 @@ def labelled(case: tuple[str, dict]) -> str:
 
 def narrow(name: str, **options: object) -> ReIDModel:
     torch.manual_seed(0)
-    return build(name, **NARROW.get(name, {}), **options).eval()
+    return build(name, **{**NARROW.get(name, {}), **options}).eval()
 
 
 @pytest.fixture(params=CASES, ids=labelled)
@@ -115,7 +131,7 @@ def test_weights_survive_safetensors(model: ReIDModel, request: pytest.FixtureRe
     batch = images(model, 3)
     expected = model.distance(*[model.encode(batch).detach()] * 2)
     torch.manual_seed(99)
-    other = build(name, **NARROW.get(name, {}), **options).eval()
+    other = build(name, **{**NARROW.get(name, {}), **options}).eval()
     other.load_state_dict(load(save(model.state_dict())))
     assert torch.equal(other.distance(*[other.encode(batch).detach()] * 2), expected)
 
@@ -130,7 +146,7 @@ def test_wrong_images_are_refused_in_one_sentence(model: ReIDModel) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_takes_identities_and_image_size(name: str) -> None:
-    model = narrow(name, **({} if name == "smallcnn" else {"identities": 3}), image_size=[168, 72])
+    model = narrow(name, identities=3, image_size=[168, 72])
     assert model.image_size == (168, 72)
     assert len(model.encode(images(model, 2))) == 2
 
@@ -170,28 +186,20 @@ def test_encodings_slice_move_and_concatenate() -> None:
         Encoding.cat([])
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [("personnet", {"dropout": 0.0}), ("personnet", {"layers": 7, "dropout": 0.0}), ("idla", {}), ("smallcnn", {})],
-)
-def test_four_people_are_learnt_by_heart(name: str, options: dict) -> None:
-    model = narrow(name, **options).train()
+@pytest.mark.parametrize(("name", "options", "objective", "rate"), LEARNERS)
+def test_four_people_are_learnt_by_heart(name: str, options: dict, objective: str, rate: float) -> None:
+    model = narrow(name, **{"identities": 4, **options}).train()
     people = torch.arange(4).repeat(2)
     generator = torch.Generator().manual_seed(2)
     faces = images(model, 4)[people]
     first = torch.arange(8).repeat(3)
     second = (first + torch.tensor([4, 1, 2]).repeat_interleave(8)) % 8  # the same person, and two others
-    same = people[first] == people[second]
-    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    pairs = torch.stack([first, second], 1)
+    goal = OBJECTIVES[objective](model)
+    optimiser = torch.optim.Adam(model.parameters(), rate)
     for _ in range(20):
-        batch = (faces + 0.1 * torch.randn(faces.shape, generator=generator)).clamp(0, 1)
-        output = model(batch)
-        if "logits" in output:
-            loss = F.cross_entropy(output["logits"], people)
-        else:
-            encoding = output["encoding"]
-            logits = model.compare(encoding[first], encoding[second])["logits"]
-            loss = F.cross_entropy(logits, same.long(), torch.tensor([0.5, 1.0]))
+        noisy = (faces + 0.1 * torch.randn(faces.shape, generator=generator)).clamp(0, 1)
+        loss = goal.total(goal(Batch(noisy, people, torch.tensor([1] * 4 + [2] * 4), people, pairs)))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -201,3 +209,15 @@ def test_four_people_are_learnt_by_heart(name: str, options: dict) -> None:
         encoding = model.encode(unseen)
     distance = model.distance(encoding[:4], encoding[4:])
     assert distance.argmin(1).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_gpu_gives_the_distances_of_the_cpu(name: str) -> None:
+    model = narrow(name)
+    batch = images(model, 4)
+    expected = model.distance(*[model.encode(batch).detach()] * 2)
+    model.cuda()
+    found = model.distance(*[model.encode(batch.cuda()).detach()] * 2).cpu()
+    torch.testing.assert_close(found, expected, atol=1e-3 * expected.std().item() + 1e-5, rtol=0)
