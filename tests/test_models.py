@@ -12,6 +12,9 @@ from reidlib.objectives import OBJECTIVES, Batch
 # What makes each system small enough to build dozens of times.
 NARROW = {
     "personnet": {"fc": (24, 24, 16)},
+    "casn": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "last_stride": 1, "identities": 4},
+    "ide": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
+    "pcb": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
     "idla": {"fc": 16},
     "smallcnn": {"width": 4, "identities": 4},
 }
@@ -53,22 +56,20 @@ def images(model: ReIDModel, count: int, seed: int = 1) -> Tensor:
     return F.interpolate(coarse, model.image_size, mode="bilinear")
 
 
-def all_pairs(model: ReIDModel, queries: Encoding, gallery: Encoding) -> Tensor:
-    """The block from the aligned form, pair by pair."""
-    with torch.no_grad():
-        rows = [
-            [model.compare(queries[i], gallery[j])["distance"] for j in range(len(gallery))]
-            for i in range(len(queries))
-        ]
-    return torch.tensor(rows)
+def terms(model: ReIDModel, queries: Encoding, gallery: Encoding) -> dict[str, Tensor]:
+    """The distance of all pairs by `compare`'s names: its terms where a model normalises each over the gallery."""
+    return model.terms(queries, gallery) if model.normalises_rows else {"distance": model.distance(queries, gallery)}
 
 
 def test_block_distance_is_the_aligned_distance(model: ReIDModel) -> None:
     encoding = model.encode(images(model, 5)).detach()
-    expected = all_pairs(model, encoding[:2], encoding)
-    torch.testing.assert_close(model.distance(encoding[:2], encoding), expected, atol=1e-5, rtol=0)
-    model.tile, model.pairs_per_block = 2, (3, 3)  # ragged tiles and blocks
-    torch.testing.assert_close(model.distance(encoding[:2], encoding), expected, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        pairs = [[model.compare(encoding[i], encoding[j]) for j in range(5)] for i in range(2)]
+    for _ in range(2):
+        for name, block in terms(model, encoding[:2], encoding).items():
+            expected = torch.tensor([[pair[name] for pair in row] for row in pairs])
+            torch.testing.assert_close(block, expected, atol=1e-5, rtol=0)
+        model.tile, model.pairs_per_block = 2, (3, 3)  # ragged tiles and blocks
 
 
 def test_encode_is_the_forward_pass_and_a_row_does_not_depend_on_its_batch(model: ReIDModel) -> None:
@@ -95,6 +96,9 @@ def test_eval_mode_is_deterministic_and_keys_do_not_depend_on_the_mode(model: Re
 
 def test_every_parameter_receives_a_gradient(model: ReIDModel) -> None:
     model.train()
+    for name, parameter in model.named_parameters():
+        if name.endswith("weight") and not parameter.any():  # timm's residual branches start at zero
+            torch.nn.init.ones_(parameter)
     output = model(images(model, 4))
     encoding = output.pop("encoding")
     compared = model.compare(encoding, encoding[[1, 2, 3, 0]])
@@ -108,15 +112,16 @@ def test_every_parameter_receives_a_gradient(model: ReIDModel) -> None:
 
 def test_bfloat16_autocast_changes_little(model: ReIDModel) -> None:
     batch = images(model, 4)
-    exact = model.distance(*[model.encode(batch).detach()] * 2)
+    expected = terms(model, *[model.encode(batch).detach()] * 2)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         encoding = model.encode(batch)
-        block = model.distance(encoding, encoding)
-        aligned = model.compare(encoding, encoding[[1, 2, 3, 0]])["distance"]
-    assert block.dtype == torch.float32
-    tolerance = 0.1 * exact.std().item() + 0.01
-    torch.testing.assert_close(block, exact, atol=tolerance, rtol=0)
-    torch.testing.assert_close(aligned.float(), exact[range(4), [1, 2, 3, 0]], atol=tolerance, rtol=0)
+        blocks = terms(model, encoding, encoding)
+        aligned = model.compare(encoding, encoding[[1, 2, 3, 0]])
+    for name, exact in expected.items():
+        assert blocks[name].dtype == torch.float32
+        tolerance = 0.1 * exact.std().item() + 0.01
+        torch.testing.assert_close(blocks[name], exact, atol=tolerance, rtol=0)
+        torch.testing.assert_close(aligned[name].float(), exact[range(4), [1, 2, 3, 0]], atol=tolerance, rtol=0)
 
 
 def test_half_precision_encodings_are_accepted(model: ReIDModel) -> None:

@@ -4,13 +4,18 @@ import inspect
 from typing import Any
 
 from reidlib.models.base import Descriptor, Embedder, Encoding, ReIDModel, nearest
+from reidlib.models.casn import CASN
 from reidlib.models.descriptors import HistogramDescriptor, PixelDescriptor
+from reidlib.models.ide import IDE, PCB
 from reidlib.models.idla import IDLA
 from reidlib.models.personnet import PersonNet
 from reidlib.models.smallcnn import SmallCNN
 
 MODELS: dict[str, type[ReIDModel]] = {
     "personnet": PersonNet,
+    "casn": CASN,
+    "ide": IDE,
+    "pcb": PCB,
     "idla": IDLA,
     "pixels": PixelDescriptor,
     "histogram": HistogramDescriptor,
