@@ -12,6 +12,7 @@ from reidlib.objectives import OBJECTIVES, Batch
 # What makes each system small enough to build dozens of times.
 NARROW = {
     "personnet": {"fc": (24, 24, 16)},
+    "midlevel": {"width": 1 / 16, "fc": (16, 16)},
     "casn": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "last_stride": 1, "identities": 4},
     "ide": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
     "pcb": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
@@ -29,6 +30,7 @@ CASES = [(name, {}) for name in MODELS] + [
 LEARNERS = [
     ("personnet", {"dropout": 0.0}, "pair", 2e-3),
     ("personnet", {"layers": 7, "dropout": 0.0}, "pair", 2e-3),
+    ("midlevel", {"batch_norm": True, "dropout": 0.0}, "pair", 5e-3),
     ("idla", {}, "pair", 2e-3),
     ("smallcnn", {}, "identity", 2e-3),
 ]

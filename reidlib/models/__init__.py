@@ -8,11 +8,13 @@ from reidlib.models.casn import CASN
 from reidlib.models.descriptors import HistogramDescriptor, PixelDescriptor
 from reidlib.models.ide import IDE, PCB
 from reidlib.models.idla import IDLA
+from reidlib.models.midlevel import MidLevel
 from reidlib.models.personnet import PersonNet
 from reidlib.models.smallcnn import SmallCNN
 
 MODELS: dict[str, type[ReIDModel]] = {
     "personnet": PersonNet,
+    "midlevel": MidLevel,
     "casn": CASN,
     "ide": IDE,
     "pcb": PCB,
