@@ -16,6 +16,7 @@ NARROW = {
     "casn": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "last_stride": 1, "identities": 4},
     "ide": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
     "pcb": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
+    "hagn": {"trunk": "test_resnet", "image_size": (96, 32), "width": 8, "features": 8, "identities": 4},
     "idla": {"fc": 16},
     "smallcnn": {"width": 4, "identities": 4},
 }
@@ -31,6 +32,7 @@ LEARNERS = [
     ("personnet", {"dropout": 0.0}, "pair", 2e-3),
     ("personnet", {"layers": 7, "dropout": 0.0}, "pair", 2e-3),
     ("midlevel", {"batch_norm": True, "dropout": 0.0}, "pair", 5e-3),
+    ("hagn", {}, "identity", 2e-3),
     ("idla", {}, "pair", 2e-3),
     ("smallcnn", {}, "identity", 2e-3),
 ]

@@ -6,6 +6,7 @@ from typing import Any
 from reidlib.models.base import Descriptor, Embedder, Encoding, ReIDModel, nearest
 from reidlib.models.casn import CASN
 from reidlib.models.descriptors import HistogramDescriptor, PixelDescriptor
+from reidlib.models.hagn import HAGN
 from reidlib.models.ide import IDE, PCB
 from reidlib.models.idla import IDLA
 from reidlib.models.midlevel import MidLevel
@@ -18,6 +19,7 @@ MODELS: dict[str, type[ReIDModel]] = {
     "casn": CASN,
     "ide": IDE,
     "pcb": PCB,
+    "hagn": HAGN,
     "idla": IDLA,
     "pixels": PixelDescriptor,
     "histogram": HistogramDescriptor,
