@@ -166,6 +166,31 @@ def test_erase_is_one_box_of_the_mean_colour(images):
     assert 0.1 < np.mean(areas) < 0.25
 
 
+def test_centred_erasing_is_a_box_around_any_pixel_cut_off_at_the_edges(images):
+    """The same draws as loops over single pixels: the first of twenty boxes that fits, around a point of the image."""
+    got = augment(images, (("erase_centred", 0.5),), generator(5))
+    draws = generator(5)
+    chosen = (torch.rand(COUNT, generator=draws) < 0.5).tolist()
+    u = torch.rand(4, 20, COUNT, generator=draws).double()
+    outside = 0
+    for b in range(COUNT):
+        expected = images[b] / 255
+        for area, aspect, point_y, point_x in u[:, :, b].T.tolist() if chosen[b] else []:
+            pixels, ratio = HEIGHT * WIDTH * (0.02 + 0.38 * area), 0.3 + (1 / 0.3 - 0.3) * aspect
+            h, w = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+            if h < HEIGHT and w < WIDTH:
+                y, x = int(point_y * HEIGHT), int(point_x * WIDTH)
+                for row in range(y - h // 2, y - h // 2 + h):
+                    for column in range(x - w // 2, x - w // 2 + w):
+                        if 0 <= row < HEIGHT and 0 <= column < WIDTH:
+                            expected[:, row, column] = torch.tensor(MEAN)
+                        else:
+                            outside += 1
+                break
+        torch.testing.assert_close(got[b], expected, atol=1e-6, rtol=0)
+    assert outside > 1000
+
+
 def test_operations_run_in_order(images):
     chained = augment(images, (("flip", 1.0), ("translate_only", 0.1)), generator(3))
     moves = generator(3)

@@ -89,8 +89,11 @@ def _affine(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return F.grid_sample(to_float(images), grid, "bilinear", "border", align_corners=False)
 
 
-def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Random erasing (Zhong et al. 2020): 2-40 % of the area, aspect 0.3-3.3, filled with the mean colour."""
+def _erase(images: Tensor, probability: float, generator: torch.Generator, centred: bool = False) -> Tensor:
+    """Random erasing (Zhong et al. 2020): 2-40 % of the area, aspect 0.3-3.3, filled with the mean colour.
+
+    The box lies anywhere inside the image; centred: around any pixel, cut off at the image's edges.
+    """
     count, _, height, width = images.shape
     chosen = torch.rand(count, generator=generator) < probability
     u = torch.rand(4, 20, count, generator=generator)  # twenty tries an image, the first that fits is taken
@@ -100,12 +103,20 @@ def _erase(images: Tensor, probability: float, generator: torch.Generator) -> Te
     first = fits.to(torch.uint8).argmax(0, keepdim=True)  # (1, B)
     h, w, uy, ux = (values.gather(0, first)[0] for values in (h, w, u[2], u[3]))
     h = torch.where(chosen & fits.any(0), h, 0.0)
-    top, left = (uy * (height - h + 1)).floor(), (ux * (width - w + 1)).floor()
+    if centred:
+        top, left = (uy * height).floor() - (h / 2).floor(), (ux * width).floor() - (w / 2).floor()
+    else:
+        top, left = (uy * (height - h + 1)).floor(), (ux * (width - w + 1)).floor()
     box = torch.stack([top, top + h, left, left + w]).to(images.device)[:, :, None]  # (4, B, 1)
     y, x = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
     inside = ((y >= box[0]) & (y < box[1]))[:, None, :, None] & ((x >= box[2]) & (x < box[3]))[:, None, None, :]
     mean = torch.tensor(MEAN, device=images.device)[:, None, None]
     return torch.where(inside, mean, to_float(images))
+
+
+def _erase_centred(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """As `erase`, with a random point as the centre of the box (HAGN, Sec. III-F; HA-10)."""
+    return _erase(images, probability, generator, centred=True)
 
 
 # name -> (operation, largest amount)
@@ -116,6 +127,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor, float, torch.Generator], Tensor], 
     "pad_crop": (_pad_crop, 64.0),
     "affine": (_affine, 0.5),
     "erase": (_erase, 1.0),
+    "erase_centred": (_erase_centred, 1.0),
 }
 
 
@@ -134,7 +146,7 @@ def check(operations: tuple[tuple[str, float], ...]) -> None:
 def augment(images: Tensor, operations: tuple[tuple[str, float], ...], generator: torch.Generator) -> Tensor:
     """The operations in order on (B, 3, H, W) uint8 images, as float32 in [0, 1] on their device.
 
-    operations: (name, amount) of `OPERATIONS`. Amounts: flip and erase a probability; translate and
+    operations: (name, amount) of `OPERATIONS`. Amounts: flip, erase and erase_centred a probability; translate and
     translate_only a share of height and width; pad_crop pixels; affine a share, and 100 times as many degrees.
     generator: on the CPU.
     """
