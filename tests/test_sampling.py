@@ -152,10 +152,42 @@ def test_a_person_with_few_images_shows_all_before_repeating():
 def test_recipes_name_their_sampler(market):
     pairs = sampler(market, Sampling("pairs", pairs=10, negatives=(1.0, 3.0), both_orders=True), seed=5)
     assert equal(pairs.batch(2, 0.5), PairSampler(market, 10, (1.0, 3.0), True, 5).batch(2, 0.5))
+    hard = sampler(market, Sampling("pairs", pairs=10, hard=0.5), 5, MINED)
+    assert equal(hard.batch(2), PairSampler(market, 10, seed=5, hard=0.5, mined=MINED).batch(2))
     identities = sampler(market, Sampling("identities", people=8, images=2), seed=5)
     assert equal(identities.batch(2), IdentitySampler(market, 8, 2, 5).batch(2))
     with pytest.raises(ValueError, match="choose from pairs, identities"):
         sampler(market, Sampling("triplets"))  # type: ignore[arg-type]
+
+
+MINED = np.array([[5, 900], [17, 400], [33, 801], [60, 1100], [71, 500]])
+
+
+def test_a_share_of_the_negatives_is_mined_and_the_batch_does_not_grow(market):
+    draw = PairSampler(market, 99, (2.0, 2.0), seed=3, hard=0.25, mined=MINED)
+    seen = []
+    for step in range(20):
+        batch = draw.batch(step)
+        assert batch.indices.shape == (2 * (99 // 2),)  # 33 people and 16 mined pairs
+        pairs = np.sort(batch.indices[batch.pairs], 1)
+        mined = (pairs[:, None] == MINED).all(2)
+        seen.append(mined.sum(0))
+        assert mined.sum() >= 16  # of 66 negatives; a random one may be among them by chance
+        same = labels(market, batch)[0]
+        assert len(same) == 99
+        assert same.sum() == 33
+    assert np.ptp(np.sum(seen, 0)) <= 20  # 64 times each, more or less
+
+
+def test_more_mined_pairs_than_spare_people_make_the_batch_grow(market):
+    batch = PairSampler(market, 99, (2.0, 2.0), hard=1.0, mined=MINED).batch(0)
+    assert batch.indices.shape == (2 * (33 + 66),)
+    negatives = np.sort(batch.indices[batch.pairs], 1)[~labels(market, batch)[0]]
+    assert (negatives[:, None] == MINED).all(2).any(1).all()
+
+
+def test_without_a_hard_share_mined_pairs_change_nothing(market):
+    assert equal(PairSampler(market, 64, mined=MINED).batch(4), PairSampler(market, 64).batch(4))
 
 
 @pytest.mark.parametrize(
@@ -163,6 +195,8 @@ def test_recipes_name_their_sampler(market):
     [
         (lambda split: PairSampler(split, 1), "at least 2"),
         (lambda split: PairSampler(split, negatives=(0.5, 1.0)), "each at least 1"),
+        (lambda split: PairSampler(split, hard=0.5), "needs mined pairs"),
+        (lambda split: PairSampler(split, hard=1.5, mined=MINED), r"share in \[0, 1\]"),
         (lambda split: PairSampler(split.take(split.person_ids == 5)), "two people with two images each, found 1"),
         (lambda split: IdentitySampler(split, 101), "has 100 people; a batch of 101 is too many"),
         (lambda split: IdentitySampler(split, 1), "at least 2 people"),

@@ -26,7 +26,7 @@ LAYERS = [
     ("data", "models", "papers"),
     ("objectives",),
     ("training", "evaluation"),
-    ("store", "verdicts"),
+    ("store", "verdicts", "mining"),
     ("run",),
     ("study", "difficulty", "tables", "figures"),
     ("pages", "book"),

@@ -30,6 +30,8 @@ class PairSampler:
     cameras as far as these go round. An image of a pair is equally often first and second.
     both_orders: every pair once more, reversed. People with a single image are left out, those with a single
     camera give two of its images. A batch of more people than the split has repeats people.
+    hard: share of the negatives that are drawn from `mined`, (M, 2) rows of the split. Their images take the place
+    of people without a positive pair, so that up to `hard` = 1/4 (at two negatives per positive) no batch grows.
     """
 
     def __init__(
@@ -39,12 +41,17 @@ class PairSampler:
         negatives: tuple[float, float] = (1.0, 1.0),
         both_orders: bool = False,
         seed: int = 0,
+        hard: float = 0.0,
+        mined: np.ndarray | None = None,
     ) -> None:
         if pairs < 2:
             raise ValueError(f"{pairs} pairs cannot hold a positive and a negative; ask for at least 2")
         if len(negatives) != 2 or min(negatives) < 1:
             raise ValueError(f"negatives {negatives}: give two numbers of negatives per positive, each at least 1")
+        if not 0 <= hard <= 1 or (hard > 0 and (mined is None or not len(mined))):
+            raise ValueError(f"hard {hard} is a share in [0, 1], and above 0 it needs mined pairs")
         self.pairs, self.negatives, self.both_orders, self.seed = pairs, negatives, both_orders, seed
+        self.hard, self.mined = hard, np.empty((0, 2), np.int64) if mined is None else mined
         self.person_ids, self.camera_ids = split.person_ids, split.camera_ids
         # Images sorted by person, then camera; a cell is one person in one camera.
         known = np.flatnonzero(split.person_ids > 0)
@@ -62,7 +69,11 @@ class PairSampler:
     def batch(self, step: int, progress: float = 0.0) -> IndexBatch:
         """The batch of that step; progress: share of training done, in [0, 1]."""
         rng = np.random.default_rng([self.seed, step])
+        ratio = self.negatives[0] + (self.negatives[1] - self.negatives[0]) * progress
         count = max(2, self.pairs // 2)
+        positives = min(count, max(1, round(self.pairs / (1 + ratio))))
+        hard = round(self.hard * (self.pairs - positives))
+        count = max(2, positives, count - hard)
         chosen = _shuffled(len(self._people), count, rng)
         u = rng.random((4, count))
         cameras = self._person_cells[chosen]
@@ -77,10 +88,12 @@ class PairSampler:
         first, second = self._order[self._cell_start[cell_a] + a], self._order[self._cell_start[cell_b] + b]
         indices = np.stack([first, second], 1).reshape(-1)  # (2 * count,): person k at 2k and 2k + 1
 
-        ratio = self.negatives[0] + (self.negatives[1] - self.negatives[0]) * progress
-        positives = min(count, max(1, round(self.pairs / (1 + ratio))))
         same = np.arange(2 * positives).reshape(-1, 2)
-        pairs = np.concatenate([same, self._negatives(indices, self.pairs - positives, rng)])
+        pairs = np.concatenate([same, self._negatives(indices, self.pairs - positives - hard, rng)])
+        if hard:
+            near = self.mined[_shuffled(len(self.mined), hard, rng)]
+            pairs = np.concatenate([pairs, len(indices) + np.arange(2 * hard).reshape(-1, 2)])
+            indices = np.concatenate([indices, near.reshape(-1)])
         pairs = np.where(rng.random((len(pairs), 1)) < 0.5, pairs, pairs[:, ::-1])
         return IndexBatch(indices, np.concatenate([pairs, pairs[:, ::-1]]) if self.both_orders else pairs)
 
@@ -122,7 +135,8 @@ def sampler(
 ) -> PairSampler | IdentitySampler:
     """The sampler a recipe asks for; mined: (M, 2) hard negatives. ValueError names the samplers there are."""
     if sampling.name == "pairs":
-        return PairSampler(split, sampling.pairs, sampling.negatives, sampling.both_orders, seed)
+        hard = sampling.hard
+        return PairSampler(split, sampling.pairs, sampling.negatives, sampling.both_orders, seed, hard, mined)
     if sampling.name == "identities":
         return IdentitySampler(split, sampling.people, sampling.images, seed)
     raise ValueError(f"sampling {sampling.name!r}; choose from pairs, identities")
