@@ -39,3 +39,21 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) ->
     farthest = distance.masked_fill(~positive, -torch.inf).amax(1)
     nearest = distance.masked_fill(same, torch.inf).amin(1)
     return (farthest - nearest + margin)[anchors].clamp_min(0).mean()
+
+
+def identification_attention(logits: Tensor, labels: Tensor, score: str = "logit") -> Tensor:
+    """The score y*_c that masked images still have for their own class (CASN, Eq. 2), which training lowers.
+
+    logits: (B, parts, identities), the scores of a part classifier added up (CA-19). labels: (B,). score: "logit", the
+    printed one, which has no lower bound, or "probability" (CA-5). Returns the mean over B.
+    """
+    scores = logits.softmax(-1) if score == "probability" else logits
+    return scores[torch.arange(len(labels), device=labels.device), :, labels].sum(1).mean()
+
+
+def attention_consistency(distance: Tensor, same: Tensor) -> Tensor:
+    """The spatial term of CASN's Eq. 5, ||M*_m1 - M*_m2||_2, not squared (CA-13), of pairs of one person (CA-14).
+
+    distance: (P,). same: (P,) bool. Returns the mean over the pairs of one person, 0 without any.
+    """
+    return (distance * same).sum() / same.sum().clamp_min(1)

@@ -11,8 +11,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from reidlib.losses import batch_hard_triplet, identity_cross_entropy, pair_cross_entropy
-from reidlib.models.base import ReIDModel, nearest
+from reidlib.losses import (
+    attention_consistency,
+    batch_hard_triplet,
+    identification_attention,
+    identity_cross_entropy,
+    pair_cross_entropy,
+)
+from reidlib.models.base import ReIDModel, choose, nearest
 
 
 @dataclass  # not frozen: Fabric's mixed precision refuses to convert frozen dataclasses
@@ -63,7 +69,7 @@ class Objective(nn.Module):
         encoding = self.model(batch.images)["encoding"]
         apart = batch.camera_ids[:, None] != batch.camera_ids
         same = (batch.person_ids[:, None] == batch.person_ids) & apart
-        nearest_image = self.model.distance(encoding, encoding).masked_fill(~apart, torch.inf).argmin(1)
+        nearest_image = self.model.distance(encoding, encoding, apart).masked_fill(~apart, torch.inf).argmin(1)
         right = same.gather(1, nearest_image[:, None])[:, 0]
         return right[same.any(1)].float().mean()
 
@@ -124,4 +130,56 @@ class IdentityObjective(Objective):
         return terms
 
 
-OBJECTIVES: dict[str, type[Objective]] = {"pair": PairObjective, "identity": IdentityObjective}
+class ConsistentAttention(Objective):
+    """CASN's L = L_ide + 0.5 L_ia + 0.05 (L_bce + 0.2 ||M*_m1 - M*_m2||) (Eqs. 5 and 6, CA-23), each term a mean.
+
+    "identity": Eq. 1, of every image, summed over a part classifier's heads as PCB has it. "ia": Eq. 2, of every image.
+    "bce": Eq. 3. "attention": the spatial term of Eq. 5. score: see `identification_attention` (CA-5). slope, centre:
+    of the soft mask (CA-6). through_map: whether L_ia also moves the attention that masks, or only what is left (CA-7).
+    """
+
+    TERMS: ClassVar[Mapping[str, float]] = {"identity": 1.0, "ia": 0.5, "bce": 0.05, "attention": 0.05 * 0.2}
+
+    def __init__(
+        self,
+        model: ReIDModel,
+        weights: Mapping[str, float] | None = None,
+        score: str = "logit",
+        slope: float = 10.0,
+        centre: float = 0.5,
+        through_map: bool = True,
+    ) -> None:
+        super().__init__(model, weights)
+        self.score = choose("score", score, ("logit", "probability"))
+        self.slope, self.centre, self.through_map = slope, centre, through_map
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        terms = {}
+        attended = self.wants("ia")
+        output = self.model.attended(batch.images, batch.labels) if attended else self.model(batch.images)  # type: ignore[operator]
+        if self.wants("identity"):
+            logits = output["logits"].float()  # (B, parts, identities)
+            parts = logits.shape[1]
+            labels = batch.labels.repeat_interleave(parts)
+            terms["identity"] = parts * identity_cross_entropy(logits.flatten(0, 1), labels, smoothing=0.0)
+        if attended:
+            attention = output["attention"] if self.through_map else output["attention"].detach()
+            masked = self.model.masked(batch.images, attention, self.slope, self.centre)  # type: ignore[operator]
+            # The same batch norm sees whole and masked images (CA-8).
+            terms["ia"] = identification_attention(self.model(masked)["logits"].float(), batch.labels, self.score)
+        if self.wants("bce") or self.wants("attention"):
+            encoding, (first, second) = output["encoding"], batch.pairs.unbind(1)
+            same = batch.person_ids[first] == batch.person_ids[second]
+            pairs = self.model.compare(encoding[first], encoding[second])
+            if self.wants("bce"):
+                terms["bce"] = pair_cross_entropy(pairs["logits"], same)
+            if self.wants("attention"):
+                terms["attention"] = attention_consistency(pairs["attention"], same)
+        return terms
+
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "pair": PairObjective,
+    "identity": IdentityObjective,
+    "casn": ConsistentAttention,
+}

@@ -33,6 +33,10 @@ LEARNERS = [
     ("personnet", {"layers": 7, "dropout": 0.0}, "pair", 2e-3),
     ("midlevel", {"batch_norm": True, "dropout": 0.0}, "pair", 5e-3),
     ("hagn", {}, "identity", 2e-3),
+    ("casn", {}, "casn", 2e-3),
+    ("casn", {"base": "pcb"}, "casn", 2e-3),
+    ("ide", {}, "identity", 2e-3),
+    ("pcb", {"refined": True}, "identity", 2e-3),
     ("idla", {}, "pair", 2e-3),
     ("smallcnn", {}, "identity", 2e-3),
 ]
@@ -170,6 +174,7 @@ def test_every_model_takes_identities_and_image_size(name: str) -> None:
         (("personnet", {"fc": (1, 2)}), "three positive widths"),
         (("personnet", {"dropout": 1.0}), "share in"),
         (("personnet", {"image_size": (80, 32)}), "too small"),
+        (("casn", {"base": "pbc"}), "base 'pbc' is unknown: did you mean 'pcb'"),
         (("idla", {"image_size": (20, 20)}), "too small"),
         (("idla", {"image_size": (160,)}), r"not \(height, width\)"),
         (("smallcnn", {"identities": 0}), "must be positive"),

@@ -286,3 +286,19 @@ class CASN(Identification):
         maps_b = (weights.transpose(0, 1) @ gallery.maps.flatten(2)).transpose(0, 1)
         size = gallery.maps.shape[2:]
         return self._apart(*(torch.relu(m).unflatten(2, size) for m in (maps_a, maps_b)))
+
+    @torch.no_grad()
+    def responses(self, images_a: Tensor, images_b: Tensor) -> dict[str, Tensor]:
+        """What the figures show of P pairs, first `images_a`: "Siamese attention" M1 and M2 (Figs. 5 and 7), and
+        "Identification attention" (Fig. 4), here of the class each image scores highest in, for want of its label;
+        both (P, 2, 1, H, W).
+        """
+        images = torch.cat([images_a, images_b])
+        output = self(images)
+        a, b = (output["encoding"][half] for half in (slice(len(images_a)), slice(len(images_a), None)))
+        pairs = self.compare(a, b)
+        attended = self.attended(images, output["logits"].sum(1).argmax(1))["attention"]
+        return {
+            "Siamese attention": torch.stack([pairs["map_a"], pairs["map_b"]], 1)[:, :, None],
+            "Identification attention": attended.unflatten(0, (2, -1)).transpose(0, 1)[:, :, None],
+        }
