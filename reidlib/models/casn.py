@@ -69,7 +69,7 @@ class CASN(Identification):
     """
 
     normalises_rows = True
-    tile = 32
+    tile = 64
     pairs_per_block = (1024, 4096)
 
     CHOICES: ClassVar[dict[str, tuple[Any, ...]]] = {
