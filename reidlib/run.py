@@ -19,6 +19,7 @@ from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, hold_out
 from reidlib.data.synthetic import DOMAINS
 from reidlib.evaluation import PROTOCOLS, Evaluation, evaluate, rank_list
+from reidlib.mining import hardest_negatives
 from reidlib.models import Descriptor, Encoding, ReIDModel, build
 from reidlib.objectives import OBJECTIVES
 from reidlib.recipe import Data, EvaluationSettings, Recipe
@@ -169,11 +170,13 @@ def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
     elif recipe.steps:
         shown = Pixels(train, pixels(train, model.image_size))
         objective = OBJECTIVES[recipe.objective]
+        hard = recipe.sampling.hard > 0
         history = fit(
             objective(model, dict(recipe.loss_weights), **dict(recipe.objective_options)),
             recipe,
             shown,
             Pixels(held_out, pixels(held_out, model.image_size)),
+            mined=hardest_negatives(model, shown, seed=recipe.seed, device=how.device) if hard else None,
             device=how.device,
             devices=how.devices,
             precision=precision(how.device),

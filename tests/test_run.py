@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from reidlib.mining import hardest_negatives
 from reidlib.models import build
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
 from reidlib.run import example_pairs, figure_arrays, inherit, restore_model, train_and_evaluate
@@ -100,3 +101,20 @@ def test_inheriting_skips_the_classifier_of_other_people_and_names_what_does_not
         inherit(build("smallcnn", width=8), parent.state_dict())
     with pytest.raises(ValueError, match="this model lacks"):
         inherit(child, {"extra": torch.zeros(1)})
+
+
+def test_hard_negatives_are_mined_by_the_parents_weights(tmp_path, plaza_tiny, monkeypatch):
+    mining = []
+
+    def spy(model, data, **how):
+        mining.append(model.state_dict()["logits.weight"].clone())
+        return hardest_negatives(model, data, candidates=2000, **how)
+
+    monkeypatch.setattr("reidlib.run.hardest_negatives", spy)
+    store = RunStore(tmp_path)
+    parent = train_and_evaluate(TINY, [FULL], store, keep="weights", progress=False)
+    child = replace(TINY, parent=TINY, sampling=replace(TINY.sampling, hard=0.5))
+    run = train_and_evaluate(child, [FULL], store, progress=False)
+    assert len(mining) == 1
+    assert torch.equal(mining[0], parent.weights()["logits.weight"])
+    assert np.isfinite(run.history["loss"]).all()
