@@ -85,6 +85,19 @@ def test_both_rows_of_one_recipe_are_one_job(tmp_path):
     assert [job.trial for job in jobs] == sorted(job.trial for job in jobs)
 
 
+def test_a_parent_is_scaled_with_its_child_comes_before_it_and_keeps_its_weights(tmp_path):
+    base = smoke(tmp_path)
+    row = replace(base.paper.row("table4/personnet"), keep=False)
+    child = replace(row, key="table4/tuned", recipe=replace(row.recipe, parent=row.recipe, trainable="logits"))
+    claim = replace(base.paper.claims[0], pairs=((child.key, child.key),))  # only the child is compared
+    chapter = replace(base, paper=replace(base.paper, rows=(child, row), claims=(claim,)))
+    first, second = chapter.jobs()
+    assert (first.row.key, first.keep) == (row.key, "weights")
+    assert (second.row.key, second.keep) == (child.key, "")
+    assert second.recipe.parent == first.recipe
+    assert chapter.recipe(child, 3, "smoke").parent == chapter.recipe(row, 3, "smoke")
+
+
 def test_rows_without_their_dataset_make_no_jobs(tmp_path):
     assert not [job for job in smoke(tmp_path).jobs() if job.row.key.startswith(("table2", "table3"))]
 
