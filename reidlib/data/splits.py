@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,8 @@ class Split:
 class Benchmark:
     """A training split and the query and gallery it is tested with; construction refuses invalid ones.
 
+    validation: the people, neither trained on nor tested, that the published split sets aside; None where it names
+    none. multi: more images of the query people, for multi-query evaluation; None where there are none.
     ValueError where people or look-alike groups are on both sides, a split is empty, or no query has a match
     in another camera.
     """
@@ -86,6 +89,8 @@ class Benchmark:
     train: Split
     query: Split
     gallery: Split
+    validation: Split | None = None
+    multi: Split | None = None
 
     def __post_init__(self) -> None:
         for split in (self.train, self.query, self.gallery):
@@ -93,20 +98,29 @@ class Benchmark:
                 raise ValueError(f"{self.name}: its {split.name} split is empty; each of the three needs images")
         if len(self.train.identities) < 2:
             raise ValueError(f"{self.name}: training needs at least two people, found {len(self.train.identities)}")
-        for label in ("person_ids", "groups"):
-            test = np.concatenate([getattr(self.query, label), getattr(self.gallery, label)])
-            both = np.intersect1d(getattr(self.train, label), test[test > 0])
-            if len(both):
-                what = "people" if label == "person_ids" else "look-alike groups"
-                raise ValueError(
-                    f"{self.name}: {len(both)} {what} are in training and in the test set, such as"
-                    f" {both[:5].tolist()}; each must be on one side only"
-                )
+        sides = [("training", self.train), ("the test set", self.query), ("the test set", self.gallery)]
+        if self.validation is not None:
+            sides.append(("validation", self.validation))
+        for (one, first), (other, second) in combinations(sides, 2):
+            if one != other:
+                self._refuse_overlap(one, first, other, second)
         if not self.matched.any():
+            cameras = np.union1d(self.query.camera_ids, self.gallery.camera_ids)
+            reason = f"every test image has camera {cameras[0]}" if len(cameras) == 1 else "see the camera numbers"
             raise ValueError(
                 f"{self.name}: no query has an image of the same person in another camera in the gallery,"
-                " so nothing can be scored; check the camera numbers in the file names"
+                f" so nothing can be scored ({reason}); correct how cameras are read from the file names"
             )
+
+    def _refuse_overlap(self, one: str, first: Split, other: str, second: Split) -> None:
+        for label, what in (("person_ids", "people"), ("groups", "look-alike groups")):
+            both = np.intersect1d(getattr(first, label), getattr(second, label))
+            both = both[both > 0]
+            if len(both):
+                raise ValueError(
+                    f"{self.name}: {len(both)} {what} are in {one} and in {other}, such as"
+                    f" {both[:5].tolist()}; each must be on one side only"
+                )
 
     @cached_property
     def matched(self) -> np.ndarray:
@@ -123,6 +137,15 @@ class Benchmark:
         """SHA-256 (hex) of the three splits' digests."""
         parts = (self.train.digest, self.query.digest, self.gallery.digest)
         return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def two_views(name: str, train: Split, test: Split, validation: Split | None = None) -> Benchmark:
+    """A two-camera benchmark: the test images of camera 1 are the queries, those of camera 2 the gallery.
+
+    Every image stays in its split; a single-shot protocol draws from them.
+    """
+    query, gallery = (test.take(test.camera_ids == camera, part) for camera, part in ((1, "query"), (2, "gallery")))
+    return Benchmark(name, train, query, gallery, validation)
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
