@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class Stage(nn.Module):
     """A convolution of stride 1, an activation, and 2x2 max-pooling of stride 2 unless `pool` is None.
 
-    pool: "ceil" keeps a last half window, "floor" drops it.
+    pool: "ceil" keeps a last half window, "floor" drops it. batch_norm: between convolution and activation.
     """
 
     def __init__(
@@ -33,9 +33,11 @@ class Stage(nn.Module):
         activation: Callable[[Tensor], Tensor],
         pool: str | None = None,
         padding: int = 0,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(*channels, kernel, padding=padding)
+        self.conv = nn.Conv2d(*channels, kernel, padding=padding, bias=not batch_norm)
+        self.norm = nn.BatchNorm2d(channels[1]) if batch_norm else nn.Identity()
         self.activation = activation
         self.pool = pool
 
@@ -44,11 +46,11 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # The activation is monotone, so it may follow the maximum: same numbers, a quarter of the work.
-        return self.activation(self.pooled(self.conv(x)))
+        return self.activation(self.pooled(self.norm(self.conv(x))))
 
     def responses(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The activated maps before and after pooling."""
-        before = self.activation(self.conv(x))
+        before = self.activation(self.norm(self.conv(x)))
         return before, self.pooled(before)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
