@@ -57,3 +57,43 @@ def attention_consistency(distance: Tensor, same: Tensor) -> Tensor:
     distance: (P,). same: (P,) bool. Returns the mean over the pairs of one person, 0 without any.
     """
     return (distance * same).sum() / same.sum().clamp_min(1)
+
+
+def expected_probability(logits: Tensor, same: Tensor) -> Tensor:
+    """Minus the mean probability of the true class: Eq. 3 of MLS, without a logarithm, and the sign it lacks (MLS-3).
+
+    logits: (P, 2), column 0 "different", column 1 "same". same: (P,) bool.
+    """
+    return -logits.softmax(1).gather(1, same.long()[:, None]).mean()
+
+
+def contrastive(distance: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
+    """L_ctr = 1/(2m) sum [y d^2 + (1 - y) max(0, margin - d)^2] (MLS, Eq. 4).
+
+    distance: (P,), Euclidean, of the same unit as margin. same: (P,) bool.
+    """
+    apart = (margin - distance).clamp_min(0)
+    return torch.where(same, distance, apart).square().mean() / 2
+
+
+def positive_scale(theta: Tensor, least: float = 0.1) -> Tensor:
+    """Hinge that keeps the scales of transformations from turning them upside down (MLS, Sec. 4.2).
+
+    theta: (..., 2, 3) as in Eq. 1. The paper has "larger than 0" and no formula; `least` is ours (MLS-9). Returns the
+    mean over scales.
+    """
+    return (least - theta.diagonal(dim1=-2, dim2=-1)).clamp_min(0).mean()
+
+
+def stay_inside(theta: Tensor) -> Tensor:
+    """Hinge that keeps what transformations sample in the map (MLS, Sec. 4.2).
+
+    theta: (..., 2, 3) as in Eq. 1; the farthest corner lies at |s| + |r| + |t| along each side, the border at 1. The
+    paper has no formula; this is ours (MLS-9). Returns the mean over transformations and sides.
+    """
+    return (theta.abs().sum(-1) - 1).clamp_min(0).mean()
+
+
+def small_rotation(theta: Tensor) -> Tensor:
+    """L1 norm of r_w and r_h (MLS, Sec. 4.2). theta: (..., 2, 3) as in Eq. 1. Returns the mean over both and all."""
+    return (theta[..., 0, 1].abs() + theta[..., 1, 0].abs()).mean() / 2

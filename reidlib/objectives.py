@@ -4,7 +4,7 @@ An objective is a module that owns the model, so that autocast and multi-GPU wra
 that training makes, whatever the paper does in one step.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,9 +14,14 @@ from torch import Tensor, nn
 from reidlib.losses import (
     attention_consistency,
     batch_hard_triplet,
+    contrastive,
+    expected_probability,
     identification_attention,
     identity_cross_entropy,
     pair_cross_entropy,
+    positive_scale,
+    small_rotation,
+    stay_inside,
 )
 from reidlib.models.base import ReIDModel, choose, nearest
 
@@ -178,8 +183,54 @@ class ConsistentAttention(Objective):
         return terms
 
 
+class MultiLevelSimilarity(PairObjective):
+    """MLS's L_com = L_cls + L_ctr (Eq. 6) and the priors of its transformations (Sec. 4.2), whose weights are ours.
+
+    "pair": cross-entropy for Eq. 3, which as printed rewards mistakes (MLS-3); "expected_probability": that equation
+    with its sign turned. "contrastive": Eq. 4. "scale", "inside", "rotation": the priors (MLS-9), which a model
+    without transformations has not. margin: alpha of Eq. 4.
+    """
+
+    TERMS: ClassVar[Mapping[str, float]] = {
+        "pair": 1.0,
+        "expected_probability": 0.0,
+        "contrastive": 1.0,
+        "scale": 1.0,
+        "inside": 1.0,
+        "rotation": 0.01,
+    }
+    PRIORS: ClassVar[Mapping[str, Callable[[Tensor], Tensor]]] = {
+        "scale": positive_scale,
+        "inside": stay_inside,
+        "rotation": small_rotation,
+    }
+
+    def __init__(self, model: ReIDModel, weights: Mapping[str, float] | None = None, margin: float = 1.0) -> None:
+        super().__init__(model, weights)
+        self.margin = margin
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        output = self.model(batch.images)
+        encoding, (first, second) = output["encoding"], batch.pairs.unbind(1)
+        same = batch.person_ids[first] == batch.person_ids[second]
+        pairs = self.model.compare(encoding[first], encoding[second])
+        terms = {}
+        if self.wants("pair"):
+            terms["pair"] = pair_cross_entropy(pairs["logits"], same)
+        if self.wants("expected_probability"):
+            terms["expected_probability"] = expected_probability(pairs["logits"], same)
+        if self.wants("contrastive"):
+            if "separation" not in pairs:
+                raise ValueError("without a ranking net there is no contrastive term: set its weight to 0.")
+            terms["contrastive"] = contrastive(pairs["separation"], same, self.margin)
+        if "theta" in output:
+            terms |= {name: prior(output["theta"]) for name, prior in self.PRIORS.items() if self.wants(name)}
+        return terms
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
     "pair": PairObjective,
     "identity": IdentityObjective,
     "casn": ConsistentAttention,
+    "mls": MultiLevelSimilarity,
 }
