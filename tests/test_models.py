@@ -12,12 +12,14 @@ from reidlib.objectives import OBJECTIVES, Batch
 # What makes each system small enough to build dozens of times.
 NARROW = {
     "personnet": {"fc": (24, 24, 16)},
+    "mls": {"width": 6, "sizes": (3, 2, 2), "head": (6, 12), "embedding": 8, "image_size": (64, 32)},
     "midlevel": {"width": 1 / 16, "fc": (16, 16)},
     "casn": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "last_stride": 1, "identities": 4},
     "ide": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
     "pcb": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
     "hagn": {"trunk": "test_resnet", "image_size": (96, 32), "width": 8, "features": 8, "identities": 4},
     "idla": {"fc": 16},
+    "xcorr": {"fc": 16, "image_size": (56, 28)},
     "smallcnn": {"width": 4, "identities": 4},
 }
 # Each model as built by default, and with every other value of every option, one at a time.
@@ -32,12 +34,14 @@ LEARNERS = [
     ("personnet", {"dropout": 0.0}, "pair", 2e-3),
     ("personnet", {"layers": 7, "dropout": 0.0}, "pair", 2e-3),
     ("midlevel", {"batch_norm": True, "dropout": 0.0}, "pair", 5e-3),
+    ("mls", {}, "mls", 5e-3),
     ("hagn", {}, "identity", 2e-3),
     ("casn", {}, "casn", 2e-3),
     ("casn", {"base": "pcb"}, "casn", 2e-3),
     ("ide", {}, "identity", 2e-3),
     ("pcb", {"refined": True}, "identity", 2e-3),
     ("idla", {}, "pair", 2e-3),
+    ("xcorr", {}, "pair", 2e-3),
     ("smallcnn", {}, "identity", 2e-3),
 ]
 
@@ -110,7 +114,8 @@ def test_every_parameter_receives_a_gradient(model: ReIDModel) -> None:
     output = model(images(model, 4))
     encoding = output.pop("encoding")
     compared = model.compare(encoding, encoding[[1, 2, 3, 0]])
-    terms = [compared["distance"], *output.values(), *([compared["logits"]] if "logits" in compared else [])]
+    scores = [compared[name] for name in ("distance", "logits", "separation") if name in compared]
+    terms = [*scores, *output.values()]
     if not isinstance(model, Descriptor):
         sum(term.square().sum() for term in terms).backward()
     for name, parameter in model.named_parameters():

@@ -10,17 +10,21 @@ from reidlib.models.hagn import HAGN
 from reidlib.models.ide import IDE, PCB
 from reidlib.models.idla import IDLA
 from reidlib.models.midlevel import MidLevel
+from reidlib.models.mls import MLS
 from reidlib.models.personnet import PersonNet
 from reidlib.models.smallcnn import SmallCNN
+from reidlib.models.xcorr import XCorr
 
 MODELS: dict[str, type[ReIDModel]] = {
     "personnet": PersonNet,
     "midlevel": MidLevel,
+    "mls": MLS,
     "casn": CASN,
     "ide": IDE,
     "pcb": PCB,
     "hagn": HAGN,
     "idla": IDLA,
+    "xcorr": XCorr,
     "pixels": PixelDescriptor,
     "histogram": HistogramDescriptor,
     "smallcnn": SmallCNN,
