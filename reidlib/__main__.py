@@ -23,17 +23,17 @@ def data_make(
     size: Annotated[str, typer.Option(help="tiny, small or market")] = "small",
     world: Annotated[int, typer.Option(help="which world: its own people, cameras and streets")] = 0,
     preset: Annotated[str, typer.Option(help="easy, default or hard")] = "default",
-    layout: Annotated[str, typer.Option(help="file layout; market1501 is the one there is")] = "market1501",
+    layout: Annotated[
+        str, typer.Option(help="whose files it looks like: market1501, dukemtmc, msmt17, cuhk03, cuhk01 or viper")
+    ] = "market1501",
     root: Root = None,
     workers: Annotated[int | None, typer.Option(help="processes (default: all cores)")] = None,
 ) -> None:
     """Generate a synthetic dataset; an interrupted one is continued."""
     from reidlib.data import default_root
     from reidlib.data.synthetic import make
-    from reidlib.study import one_of
 
-    one_of("layout", layout, ("market1501",))
-    print(make(name, size, root or default_root(), world=world, preset=preset, workers=workers))
+    print(make(name, size, root or default_root(), world=world, preset=preset, layout=layout, workers=workers))
 
 
 @data_app.command("check")

@@ -1,12 +1,13 @@
 """The embedded benchmark: procedural pedestrians, rendered on demand, the same for everybody.
 
-`make("plaza", "tiny", root)` writes a data set in Market-1501's layout; `World` renders single images with their
-part maps, key points and attributes.
+`make("plaza", "tiny", root)` writes a data set in Market-1501's layout, or in another one of `LAYOUTS`; `World`
+renders single images with their part maps, key points and attributes.
 """
 
 from reidlib.data.synthetic.dataset import make, named_world, read_manifest
 from reidlib.data.synthetic.figure import BODY_PARTS, PARTS
 from reidlib.data.synthetic.identity import Identity, visible_attributes, visible_differences
+from reidlib.data.synthetic.layouts import LAYOUTS, whole_groups
 from reidlib.data.synthetic.render import Rendering, World
 from reidlib.data.synthetic.settings import (
     BENCHMARK_VERSION,
@@ -16,6 +17,7 @@ from reidlib.data.synthetic.settings import (
     PRESETS,
     SIZES,
     Knobs,
+    Rig,
     Size,
     world_seed,
 )
@@ -26,12 +28,14 @@ __all__ = [
     "CAMERAS",
     "DOMAINS",
     "GROUP",
+    "LAYOUTS",
     "PARTS",
     "PRESETS",
     "SIZES",
     "Identity",
     "Knobs",
     "Rendering",
+    "Rig",
     "Size",
     "World",
     "make",
@@ -39,5 +43,6 @@ __all__ = [
     "read_manifest",
     "visible_attributes",
     "visible_differences",
+    "whole_groups",
     "world_seed",
 ]

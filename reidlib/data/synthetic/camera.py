@@ -40,7 +40,7 @@ class Camera:
     plate: np.ndarray = field(repr=False)
 
 
-def sample_camera(seed: int, domain: str, number: int, knobs: Knobs) -> Camera:
+def sample_camera(seed: int, domain: str, number: int, knobs: Knobs, directions: int = CAMERAS) -> Camera:
     """Camera `number` of a world. The campus is another installation, `knobs.shift` away from the plaza's."""
     rng = generator(seed, Stream.CAMERA, domain, number)
     site = generator(seed, Stream.SITE, domain)
@@ -66,7 +66,7 @@ def sample_camera(seed: int, domain: str, number: int, knobs: Knobs) -> Camera:
         pitch=float(rng.uniform(0.10, 0.46)) + 0.16 * shift,
         distance_m=float(rng.uniform(5, 14)),
         # Spread directions, so that camera pairs see different sides of a person.
-        walk_yaw=2 * math.pi * (number - 1) / CAMERAS * knobs.view + float(rng.normal(0, 0.35)),
+        walk_yaw=2 * math.pi * (number - 1) / directions * knobs.view + float(rng.normal(0, 0.35)),
         walk_spread=0.30 + 0.25 * knobs.view,
         share_reverse=float(rng.uniform(0.2, 0.5)),
         colour_matrix=(gains[:, None] * (mixing @ saturating)).astype(np.float32),

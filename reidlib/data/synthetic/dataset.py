@@ -1,9 +1,11 @@
-"""Write a synthetic world to disk in Market-1501's layout, with a manifest of everything true about it."""
+"""Write a synthetic world to disk in a dataset's layout, with a manifest of everything true about it."""
 
 import errno
+import io
 import json
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,33 +18,39 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from PIL import Image
 from tqdm.auto import tqdm
 
 from reidlib.data.folders import cores
-from reidlib.data.synthetic.plan import GALLERY, QUERY, TRAIN, PlannedImage, plan_images
+from reidlib.data.synthetic.layouts import LAYOUTS, Plan
+from reidlib.data.synthetic.plan import PlannedImage
 from reidlib.data.synthetic.render import World, check_choice
 from reidlib.data.synthetic.settings import (
     BENCHMARK_VERSION,
+    DEFAULT_LAYOUT,
     DOMAINS,
-    IMAGE_SIZE,
     PRESETS,
-    SIZES,
+    Knobs,
+    Rig,
     world_seed,
 )
 
 MANIFEST = "manifest.json"
+DRAWN = ".drawn"  # where images lie until they are packed
+FORMATS = {".png": "PNG", ".bmp": "BMP"}
 CHUNK = 64  # images a worker draws at a time, at least: whole people
 FEW = 600  # images up to which starting workers costs more than it saves
 
 
-def named_world(domain: str, size: str, world: int = 0, preset: str = "default") -> World:
+def named_world(domain: str, size: str, world: int = 0, preset: str = "default", layout: str = DEFAULT_LAYOUT) -> World:
     """The world of a named data set. ValueError for unknown names, with the nearest valid one."""
     check_choice("domain", domain, DOMAINS)
-    check_choice("size", size, tuple(SIZES))
+    check_choice("layout", layout, tuple(LAYOUTS))
+    check_choice("size", size, tuple(LAYOUTS[layout].sizes))
     check_choice("preset", preset, tuple(PRESETS))
     if not isinstance(world, int) or isinstance(world, bool) or world < 0:
         raise ValueError(f"world {world!r} is not a number of a world: give 0, 1, 2, ...")
-    return World(domain, world_seed(domain, size, world), PRESETS[preset])
+    return World(domain, world_seed(domain, size, world, layout), PRESETS[preset], LAYOUTS[layout].rig)
 
 
 def make(
@@ -52,29 +60,34 @@ def make(
     *,
     world: int = 0,
     preset: str = "default",
+    layout: str = DEFAULT_LAYOUT,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Write the data set below `root`, as far as it is missing, and return its folder.
 
+    `layout` names the dataset whose files it looks like; in each, people and cameras are others.
     The same bytes come from any number of `workers` (default: all cores), interrupted or not; a second process
     that asks for the same data set waits. ValueError for unknown names or a folder of another version, OSError
     where `root` cannot be written.
     """
-    scene = named_world(domain, size, world, preset)
+    scene = named_world(domain, size, world, preset, layout)
     if workers is not None and workers < 1:
         raise ValueError(f"workers={workers} cannot work: give 1 or more processes, or None for all cores")
     top = Path(root).expanduser()
     folder = top / f"{domain}-{size}-w{world}-{preset}"
-    settings = {
+    settings: dict[str, Any] = {
         "version": BENCHMARK_VERSION,
         "domain": domain,
         "size": size,
         "world": world,
         "preset": preset,
-        "image_size": list(IMAGE_SIZE),
+        "image_size": list(scene.rig.image_size),
         "knobs": asdict(scene.knobs),
     }
+    if layout != DEFAULT_LAYOUT:
+        folder = folder.with_name(f"{folder.name}-{layout}")
+        settings |= {"layout": layout}
     with _plain_errors(top):
         top.mkdir(parents=True, exist_ok=True)
         if _is_complete(folder, settings):
@@ -100,33 +113,44 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _write(folder: Path, settings: dict[str, Any], scene: World, workers: int | None, progress: bool) -> None:
-    plan = plan_images(scene.seed, scene.domain, settings["size"])
-    for name in (TRAIN, QUERY, GALLERY):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob("*/.*.tmp"):
+    layout = LAYOUTS[settings.get("layout", DEFAULT_LAYOUT)]
+    plan = layout.plan(scene.seed, scene.domain, settings["size"])
+    archive, drawn = folder / layout.archive, folder / DRAWN if layout.archive else folder
+    done = layout.archive and archive.is_file()
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
     _write_json(folder / MANIFEST, settings | {"complete": False})
-    present = _files(folder)
-    missing = [image for image in plan if image.file not in present]
+    present = _files(drawn)
+    missing = [image for image in plan.images if not done and image.file not in present]
+    for parent in sorted({(drawn / image.file).parent for image in missing}):
+        parent.mkdir(parents=True, exist_ok=True)
     with tqdm(
-        total=len(plan), initial=len(plan) - len(missing), desc=folder.name, unit="image", disable=not progress
+        total=len(plan.images),
+        initial=len(plan.images) - len(missing),
+        desc=folder.name,
+        unit="image",
+        disable=not progress,
     ) as bar:
-        for drawn in _draw_all(folder, scene, _chunks(missing), workers or cores()):
-            bar.update(drawn)
-    _write_json(folder / MANIFEST, settings | {"complete": True} | _truth(scene, settings["size"], plan))
+        for number in _draw_all(drawn, scene, _chunks(missing), workers or cores()):
+            bar.update(number)
+    if layout.pack:
+        if not done:
+            archive.parent.mkdir(exist_ok=True)
+            with _whole(archive) as part:
+                layout.pack(part, drawn, plan)
+        shutil.rmtree(drawn, ignore_errors=True)
+    for name, text in plan.texts.items():
+        _write_whole(folder / name, text)
+    _write_json(folder / MANIFEST, settings | {"complete": True} | _truth(scene, plan))
 
 
-def _truth(scene: World, size: str, plan: list[PlannedImage]) -> dict[str, Any]:
-    border = SIZES[size].first_test_person
+def _truth(scene: World, plan: Plan) -> dict[str, Any]:
     people = {
-        person: {
-            "group": scene.group(person),
-            "split": "train" if person < border else "test",
-            "attributes": asdict(scene.identity(person)),
-        }
-        for person in range(SIZES[size].first_person, SIZES[size].last_person + 1)
+        person: {"group": scene.group(subject), "split": split, "attributes": asdict(scene.identity(subject))}
+        for person, (subject, split) in plan.people.items()
     }
-    return {"people": people, "images": {image.file: image.entry() for image in plan}}
+    return {"people": people, "images": {image.file: image.entry() for image in plan.images}}
 
 
 def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
@@ -143,12 +167,20 @@ def _is_complete(folder: Path, settings: dict[str, Any]) -> bool:
             f"{folder} was drawn with {other[0]} {manifest.get(other[0])!r}, now it would be"
             f" {settings[other[0]]!r}: delete the folder or give another root"
         )
-    return bool(manifest["complete"]) and manifest["images"].keys() <= _files(folder)
+    layout = LAYOUTS[manifest.get("layout", DEFAULT_LAYOUT)]
+    if not manifest["complete"]:
+        return False
+    images = [layout.archive] if layout.archive else manifest["images"]
+    return {*images, *layout.texts} <= _files(folder)
 
 
 def _files(folder: Path) -> set[str]:
-    names = (TRAIN, QUERY, GALLERY)
-    return {f"{name}/{entry.name}" for name in names if (folder / name).is_dir() for entry in os.scandir(folder / name)}
+    """Names below a folder, as far as it exists."""
+    return {
+        name if where == str(folder) else f"{os.path.relpath(where, folder)}/{name}"
+        for where, _, names in os.walk(folder)
+        for name in names
+    }
 
 
 def _chunks(images: list[PlannedImage]) -> list[list[PlannedImage]]:
@@ -173,7 +205,10 @@ def _draw_all(folder: Path, scene: World, chunks: list[list[PlannedImage]], work
         min(workers, len(chunks)), multiprocessing.get_context("spawn"), initializer=_end_with_parent
     )
     try:
-        jobs = [pool.submit(_draw_chunk, folder, scene.domain, scene.seed, scene.knobs, chunk) for chunk in chunks]
+        jobs = [
+            pool.submit(_draw_chunk, folder, scene.domain, scene.seed, scene.knobs, scene.rig, chunk)
+            for chunk in chunks
+        ]
         for job in as_completed(jobs):
             yield job.result()
     except BrokenProcessPool:
@@ -186,19 +221,28 @@ def _draw_all(folder: Path, scene: World, chunks: list[list[PlannedImage]], work
 
 
 @lru_cache(maxsize=2)
-def _world(domain: str, seed: int, knobs: Any) -> World:
-    return World(domain, seed, knobs)
+def _world(domain: str, seed: int, knobs: Knobs, rig: Rig) -> World:
+    return World(domain, seed, knobs, rig)
 
 
-def _draw_chunk(folder: Path, domain: str, seed: int, knobs: Any, chunk: list[PlannedImage]) -> int:
+def _draw_chunk(folder: Path, domain: str, seed: int, knobs: Knobs, rig: Rig, chunk: list[PlannedImage]) -> int:
     for image in chunk:
-        _draw(folder, _world(domain, seed, knobs), image)
+        _draw(folder, _world(domain, seed, knobs, rig), image)
     return len(chunk)
 
 
 def _draw(folder: Path, scene: World, image: PlannedImage) -> None:
     data = scene.jpeg(image.subject, image.camera, image.index, labeled=image.labeled, partial=image.partial)
-    _write_whole(folder / image.file, data)
+    path = folder / image.file
+    _write_whole(path, _lossless(data, FORMATS[path.suffix]) if path.suffix in FORMATS else data)
+
+
+def _lossless(jpeg: bytes, kind: str) -> bytes:
+    """A camera's JPEG image in a format that keeps its pixels."""
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(jpeg)) as image:
+        image.save(buffer, kind)
+    return buffer.getvalue()
 
 
 def _end_with_parent() -> None:
@@ -218,10 +262,19 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    with _whole(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Another path to write to, so that the file is there whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    part.write_bytes(data)
-    os.replace(part, path)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager

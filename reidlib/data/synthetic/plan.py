@@ -1,4 +1,7 @@
-"""Which images a synthetic data set holds: who is seen by which camera, how often, under what file name."""
+"""Which images a synthetic data set in Market-1501's layout holds: who is seen by which camera, under what file name.
+
+The other layouts are planned in `layouts`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -44,10 +47,10 @@ def plan_images(seed: int, domain: str, size: str) -> list[PlannedImage]:
     train = range(counts.first_person, counts.first_test_person)
     test = range(counts.first_test_person, counts.last_person + 1)
     people_per_query = counts.query / counts.test_people
-    train_views = _views(rng, train, round(people_per_query * counts.train_people))
-    test_views = _views(rng, test, counts.query)
-    images = _images(TRAIN, train_views, _share_out(rng, counts.train, len(train_views), 1))
-    gallery_counts = _share_out(rng, counts.gallery, len(test_views), 1)
+    train_views = views(rng, train, round(people_per_query * counts.train_people))
+    test_views = views(rng, test, counts.query)
+    images = _images(TRAIN, train_views, share_out(rng, counts.train, len(train_views), 1))
+    gallery_counts = share_out(rng, counts.gallery, len(test_views), 1)
     for (person, camera), index in zip(test_views, gallery_counts, strict=True):
         file = _file(QUERY, person, camera, int(index))
         images.append(PlannedImage(file, person, person, camera, int(index), labeled=True))
@@ -55,23 +58,32 @@ def plan_images(seed: int, domain: str, size: str) -> list[PlannedImage]:
     return images + _distractors(rng, counts.distractors) + _junk(rng, counts.junk, test)
 
 
-def _views(rng: np.random.Generator, people: Sequence[int], total: int) -> list[tuple[int, int]]:
-    """Which person is seen by which cameras: `total` (person, camera) pairs."""
-    cameras = _share_out(rng, total, len(people), FEWEST_CAMERAS, CAMERAS)
+def views(
+    rng: np.random.Generator, people: Sequence[int], total: int, cameras: int = CAMERAS, most: int = CAMERAS
+) -> list[tuple[int, int]]:
+    """Which person is seen by which cameras, at least 2 and at `most`: `total` (person, camera) pairs."""
+    numbers = share_out(rng, total, len(people), FEWEST_CAMERAS, most)
     return [
         (person, int(camera) + 1)
-        for person, number in zip(people, cameras, strict=True)
-        for camera in np.sort(rng.permutation(CAMERAS)[:number])
+        for person, number in zip(people, numbers, strict=True)
+        for camera in np.sort(rng.permutation(cameras)[:number])
     ]
 
 
-def _share_out(rng: np.random.Generator, total: int, places: int, fewest: int, most: int | None = None) -> np.ndarray:
+def share_out(rng: np.random.Generator, total: int, places: int, fewest: int, most: int | None = None) -> np.ndarray:
     """Random whole numbers of `fewest` to `most`, one per place, that add up to `total` exactly."""
     most = most or max(fewest, 2 * total // places)
-    shares = rng.integers(fewest, most + 1, places)
+    return settle(rng, rng.integers(fewest, most + 1, places), total, fewest, most)
+
+
+def settle(rng: np.random.Generator, shares: np.ndarray, total: int, fewest: int, most: int) -> np.ndarray:
+    """`shares` moved by as little as makes them add up to `total`, each within `fewest` to `most`."""
+    shares = shares.copy()
     while (missing := total - int(shares.sum())) != 0:
         step = 1 if missing > 0 else -1
         movable = np.flatnonzero(shares < most if step > 0 else shares > fewest)
+        if not len(movable):
+            raise ValueError(f"{total} cannot be shared out over {len(shares)} places of {fewest} to {most}")
         shares[rng.permutation(movable)[: abs(missing)]] += step
     return shares
 

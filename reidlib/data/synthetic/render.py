@@ -13,7 +13,7 @@ from reidlib.data.synthetic.figure import OCCLUDER, OTHER_PERSON
 from reidlib.data.synthetic.identity import Identity, sample_group
 from reidlib.data.synthetic.person import draw_person
 from reidlib.data.synthetic.scene import crop_plate, draw_occluder
-from reidlib.data.synthetic.settings import CAMERAS, DOMAINS, GROUP, IMAGE_SIZE, Knobs, Stream, generator
+from reidlib.data.synthetic.settings import DOMAINS, GROUP, Knobs, Rig, Stream, generator
 from reidlib.data.synthetic.shot import BOXES, plan_shot
 
 
@@ -28,11 +28,14 @@ class Rendering:
 
 
 class World:
-    """People and cameras of one domain, fixed by `seed`; what `knobs` change are images, never which people."""
+    """People and cameras of one domain, fixed by `seed`; what `knobs` and `rig` change are images, never which people.
 
-    def __init__(self, domain: str, seed: int, knobs: Knobs | None = None) -> None:
+    A camera is the same in worlds that have more of them.
+    """
+
+    def __init__(self, domain: str, seed: int, knobs: Knobs | None = None, rig: Rig | None = None) -> None:
         check_choice("domain", domain, DOMAINS)
-        self.domain, self.seed, self.knobs = domain, seed, knobs or Knobs()
+        self.domain, self.seed, self.knobs, self.rig = domain, seed, knobs or Knobs(), rig or Rig()
         self._groups: dict[int, dict[int, Identity]] = {}
         self._cameras: dict[int, Camera] = {}
         self._grain: np.ndarray | None = None
@@ -51,10 +54,12 @@ class World:
         return self._groups[group][person]
 
     def camera(self, number: int) -> Camera:
-        if not 1 <= number <= CAMERAS:
-            raise ValueError(f"camera {number} does not exist: a synthetic world has cameras 1 to {CAMERAS}")
+        if not 1 <= number <= self.rig.cameras:
+            raise ValueError(
+                f"camera {number} does not exist: this synthetic world has cameras 1 to {self.rig.cameras}"
+            )
         if number not in self._cameras:
-            self._cameras[number] = sample_camera(self.seed, self.domain, number, self.knobs)
+            self._cameras[number] = sample_camera(self.seed, self.domain, number, self.knobs, self.rig.directions)
         return self._cameras[number]
 
     def render(
@@ -62,16 +67,16 @@ class World:
         person: int,
         camera: int,
         index: int,
-        size: tuple[int, int] = IMAGE_SIZE,
+        size: tuple[int, int] | None = None,
         *,
         labeled: bool = False,
         partial: bool = False,
         erase_person: bool = False,
     ) -> Rendering:
-        """Image number `index` of a person under a camera (from 1), `size` (height, width) in pixels.
+        """Image number `index` of a person under a camera (from 1).
 
-        `labeled` boxes are tight as drawn by hand, `partial` ones cut the person badly; `erase_person` draws
-        all the rest of the same image.
+        `size` is (height, width) in pixels, by default the rig's. `labeled` boxes are tight as drawn by hand,
+        `partial` ones cut the person badly; `erase_person` draws all the rest of the same image.
         """
         image, quality, rendering = self._draw(person, camera, index, size, _box(labeled, partial), erase_person)
         pixels = np.asarray(Image.open(io.BytesIO(_encode(image, quality))).convert("RGB"))
@@ -82,7 +87,7 @@ class World:
         person: int,
         camera: int,
         index: int,
-        size: tuple[int, int] = IMAGE_SIZE,
+        size: tuple[int, int] | None = None,
         *,
         labeled: bool = False,
         partial: bool = False,
@@ -93,10 +98,12 @@ class World:
         return _encode(image, quality)
 
     def _draw(
-        self, person: int, camera_number: int, index: int, size: tuple[int, int], box: str, erase_person: bool
+        self, person: int, camera_number: int, index: int, size: tuple[int, int] | None, box: str, erase_person: bool
     ) -> tuple[Image.Image, int, Rendering]:
+        size = size or self.rig.image_size
         camera, who = self.camera(camera_number), self.identity(person)
-        key = (person, camera_number, index, BOXES.index(box))
+        same_frame = self.rig.same_shots and box == "labeled"
+        key = (person, camera_number, index, BOXES.index("detected" if same_frame else box))
         rng = generator(self.seed, Stream.IMAGE, self.domain, *key)
         shot = plan_shot(self.seed, self.domain, self.knobs, camera, person, index, size, box, rng)
         canvas = Canvas(crop_plate(rng, camera.plate, size), shot.light, camera.ambient, shot.diffuse)

@@ -12,11 +12,12 @@ import numpy as np
 
 BENCHMARK_VERSION = "1"  # any change to what is drawn raises it
 DOMAINS = ("plaza", "campus")  # a street in summer by day; a campus in winter at dusk
-CAMERAS = 6
+CAMERAS = 6  # of a world, unless its layout has others
 GROUP = 8  # people in a look-alike group
 IMAGE_SIZE = (128, 64)  # height, width in pixels, as Market-1501's boxes
 STRANGERS = 1_000_000  # person numbers from here on are in no data set: distractors
 PASSERS_BY = 2_000_000  # and from here on, people in the background
+DEFAULT_LAYOUT = "market1501"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,16 @@ PRESETS = {
         low_resolution=1.6,
     ),
 }
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The cameras of a world and the boxes cut out of their frames."""
+
+    cameras: int = CAMERAS
+    directions: int = CAMERAS  # people walk past camera 1, 2, ... in this many directions, then again
+    image_size: tuple[int, int] = IMAGE_SIZE  # height, width in pixels
+    same_shots: bool = False  # a labeled and a detected box of one index are cut out of the same frame
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,7 @@ def generator(seed: int, stream: Stream, domain: str, *key: int) -> np.random.Ge
     return np.random.default_rng([seed, int(stream), DOMAINS.index(domain), *key])
 
 
-def world_seed(domain: str, size: str, world: int) -> int:
+def world_seed(domain: str, size: str, world: int, layout: str = DEFAULT_LAYOUT) -> int:
     """The seed of a named world: other names never share people or cameras; presets do, to be comparable."""
-    return int.from_bytes(hashlib.sha256(f"{domain}/{size}/{world}".encode()).digest()[:16], "big")
+    name = f"{domain}/{size}/{world}" + (f"/{layout}" if layout != DEFAULT_LAYOUT else "")
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big")
