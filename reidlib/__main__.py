@@ -24,7 +24,8 @@ def data_make(
     world: Annotated[int, typer.Option(help="which world: its own people, cameras and streets")] = 0,
     preset: Annotated[str, typer.Option(help="easy, default or hard")] = "default",
     layout: Annotated[
-        str, typer.Option(help="whose files it looks like: market1501, dukemtmc, msmt17, cuhk03, cuhk01 or viper")
+        str,
+        typer.Option(help="whose files it looks like: market1501, dukemtmc, msmt17, cuhk03, cuhk01, viper or folders"),
     ] = "market1501",
     root: Root = None,
     workers: Annotated[int | None, typer.Option(help="processes (default: all cores)")] = None,

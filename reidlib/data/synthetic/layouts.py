@@ -7,7 +7,7 @@ from whole groups.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +406,21 @@ def _viper(seed: int, domain: str, size: str) -> Plan:
     return Plan(images, people)
 
 
+# -- a user's own folders --------------------------------------------------------------------------------------
+
+OWN_NAMES, OWN_PATTERN = {TRAIN: "train", QUERY: "query", GALLERY: "gallery"}, "pattern.txt"
+
+
+def _folders(seed: int, domain: str, size: str) -> Plan:
+    """`train/0008_c1s1_044406_01.jpg`, with a file that says how people and cameras are read from the names."""
+    plan = _market1501(seed, domain, size)
+    images = []
+    for image in plan.images:
+        folder, file = image.file.split("/")
+        images.append(replace(image, file=f"{OWN_NAMES[folder]}/{file}"))
+    return replace(plan, images=images, texts={OWN_PATTERN: b"{split}/{person}_c{camera}s*.jpg\n"})
+
+
 LAYOUTS = {
     DEFAULT_LAYOUT: Layout(Rig(), SIZES, _market1501),
     "dukemtmc": Layout(DUKE, DUKE_SIZES, _dukemtmc),
@@ -420,4 +435,5 @@ LAYOUTS = {
     ),
     "cuhk01": Layout(CUHK01, CUHK01_SIZES, _cuhk01),
     "viper": Layout(VIPER, VIPER_SIZES, _viper),
+    "folders": Layout(Rig(), SIZES, _folders, (OWN_PATTERN,)),
 }

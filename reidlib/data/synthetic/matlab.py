@@ -12,6 +12,7 @@ from scipy.io import savemat
 
 USER_BLOCK = 512  # bytes in front of the HDF5 file, which hold the header
 CELLS = 10  # shots of a person, 5 of each view
+OVERHEAD = 1000  # bytes of a cell beside its image, at most
 _TEXT_BYTES, _OFFSET_BYTES = 116, 8
 
 
@@ -44,6 +45,9 @@ def write_cuhk03(path: Path, drawn: Path, files: Sequence[str], testsets: Sequen
     present = set(files)
     pairs = max(_numbers(file)[0] for file in files)
     people = [max(_numbers(file)[1] for file in files if _numbers(file)[0] == pair + 1) for pair in range(pairs)]
+    with Image.open(drawn / files[0]) as image:
+        width, height = image.size
+    _reserve(path, 3 * width * height * len(files) + OVERHEAD * 2 * CELLS * sum(people))
     with h5py.File(path, "w", userblock_size=USER_BLOCK) as mat:
         store = _Store(mat)
         for boxes in ("labeled", "detected"):
@@ -64,6 +68,13 @@ def write_cuhk03(path: Path, drawn: Path, files: Sequence[str], testsets: Sequen
         store.cell([[store.matrix(testset) for testset in testsets]], "testsets")
     with path.open("r+b") as file:
         file.write(_text("MATLAB 7.3 MAT-file") + bytes(_OFFSET_BYTES) + b"\x00\x02IM")
+
+
+def _reserve(path: Path, size: int) -> None:
+    """OSError where there is no room for `size` bytes: HDF5 does not survive a disk that gets full."""
+    with path.open("wb") as file:
+        for start in range(0, size, 1 << 20):
+            file.write(bytes(min(1 << 20, size - start)))
 
 
 def _numbers(file: str) -> tuple[int, int]:
