@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from reidlib.data import load
-from reidlib.data.market1501 import find_market1501, load_market1501
+from reidlib.data.layout import find
+from reidlib.data.market1501 import MARKET1501, load_market1501
 
 NAMES = {
     "bounding_box_train": ["0002_c1s1_000451_03.jpg", "0002_c2s1_000551_01.jpg", "0007_c3s3_077419_03.jpg"],
@@ -70,36 +71,37 @@ def test_junk_and_distractors_are_dropped_from_train_and_query(tmp_path):
 def test_spellings(tmp_path, below):
     write(tmp_path / below)
     (tmp_path / "another dataset").mkdir()
-    assert find_market1501(tmp_path) == tmp_path / below
+    assert find(tmp_path, MARKET1501).folder == tmp_path / below
     assert len(load("market1501", root=str(tmp_path)).train) == 3
 
 
 def test_the_usual_name_goes_before_others(tmp_path):
     write(tmp_path / "a-copy")
-    assert find_market1501(write(tmp_path / "market1501").parent) == tmp_path / "market1501"
+    write(tmp_path / "market1501")
+    assert find(tmp_path, MARKET1501).folder == tmp_path / "market1501"
 
 
 def test_several_unnamed_datasets_are_not_guessed_between(tmp_path):
     for name in ("plaza", "campus"):
         write(tmp_path / name)
     with pytest.raises(ValueError, match=r"several datasets .*\(campus, plaza\); give one"):
-        find_market1501(tmp_path)
+        load_market1501(tmp_path)
 
 
 def test_a_missing_folder_says_what_was_looked_for_and_found(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere, which does not exist"):
-        find_market1501(tmp_path / "nowhere")
+        load_market1501(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"bounding_box_test.*found nothing"):
-        find_market1501(tmp_path)
+        load_market1501(tmp_path)
     (tmp_path / "DukeMTMC-reID").mkdir()
     with pytest.raises(FileNotFoundError, match=r"looked for .*found DukeMTMC-reID/; give"):
-        find_market1501(tmp_path)
+        load_market1501(tmp_path)
 
 
 def test_a_partial_dataset_says_what_it_lacks(tmp_path):
     write(tmp_path / "market1501", {"query": NAMES["query"], "bounding_box_test": NAMES["bounding_box_test"]})
-    with pytest.raises(FileNotFoundError, match=r"lacks bounding_box_train \(found bounding_box_test, query\)"):
-        find_market1501(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"lacks bounding_box_train/ \(found bounding_box_test/, query/\)"):
+        load_market1501(tmp_path)
 
 
 def test_an_empty_folder_is_named(tmp_path):
@@ -122,7 +124,7 @@ def test_one_camera_only_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dukemtmc", r"available: market1501, plaza, campus; 'campus' is its synthetic counterpart"),
+        ("dukes", r"available: market1501, .*, msmt17, .*, plaza, campus\)"),
         ("market", "did you mean 'market1501'"),
         ("Plaza", "did you mean 'plaza'"),
     ],

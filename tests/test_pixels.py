@@ -136,6 +136,13 @@ def test_other_colour_modes_become_rgb(tmp_path, mode):
     assert (read_image(file) > 250).all()
 
 
+def test_sixteen_bits_of_grey_become_eight(tmp_path):
+    levels = np.linspace(0, 65535, 32 * 16).reshape(32, 16).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    got = read_image(tmp_path / "a.png")
+    assert np.array_equal(got, np.broadcast_to((levels >> 8).astype(np.uint8), (3, 32, 16)))
+
+
 def test_exif_orientation_is_applied(tmp_path):
     lying = Image.new("RGB", (32, 16))
     lying.paste((255, 0, 0), (0, 0, 16, 16))  # left half red

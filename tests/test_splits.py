@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reidlib.data.splits import Benchmark, Split, hold_out, union, with_groups
+from reidlib.data.splits import Benchmark, Split, draw_people, hold_out, joined, two_views, union
 
 
 def make_split(name: str, ids: list[int], cameras: list[int] | None = None, groups: list[int] | None = None) -> Split:
@@ -124,6 +124,55 @@ def test_hold_out_refuses_what_it_cannot_divide():
         hold_out(TRAIN, 1.0, seed=0)
 
 
+@pytest.mark.parametrize("people", [1, 100, 199])
+def test_people_without_groups_are_drawn_to_the_number(people):
+    split = make_split("all", np.repeat(np.arange(1, 201), 2).tolist())
+    rest, drawn = draw_people(split, people, seed=1)
+    assert len(drawn.identities) == people
+    assert sorted([*rest.identities, *drawn.identities]) == list(range(1, 201))
+    assert len(drawn) == 2 * people
+    again, other = draw_people(split, people, seed=1)[1], draw_people(split, people, seed=2)[1]
+    assert again.person_ids.tolist() == drawn.person_ids.tolist()
+    assert other.identities.tolist() != drawn.identities.tolist()
+
+
+def test_groups_are_drawn_whole_and_to_the_number_where_that_can_be():
+    sizes = [6, 7, 8, 7, 6, 8, 7]
+    groups = np.repeat(np.arange(1, 8), sizes).tolist()
+    split = make_split("all", list(range(1, 50)), groups=groups)
+    for seed in range(20):
+        rest, drawn = draw_people(split, 20, seed)  # 6 + 7 + 7 and others
+        assert len(drawn.identities) == 20
+        assert not np.intersect1d(rest.groups, drawn.groups).size
+    assert len(draw_people(split, 10, 0)[1].identities) == 8  # nothing nearer
+    assert len(draw_people(split, 1, 0)[1].identities) == 6
+    assert len(draw_people(split, 60, 0)[1].identities) == 43  # one group is left
+    with pytest.raises(ValueError, match="cannot divide 1 look-alike group"):
+        draw_people(make_split("all", [1, 2], groups=[1, 1]), 1, 0)
+
+
+def test_of_two_views_the_first_asks():
+    test = make_split("test", [5, 5, 6, 6, 6], [2, 1, 1, 2, 2])
+    benchmark = two_views("toy", TRAIN, test)
+    assert (benchmark.query.name, benchmark.gallery.name) == ("query", "gallery")
+    assert benchmark.query.person_ids.tolist() == [5, 6]
+    assert benchmark.gallery.person_ids.tolist() == [5, 6, 6]
+
+
+def test_validation_people_are_on_no_other_side():
+    test = make_split("test", [5, 5], [1, 2])
+    assert two_views("toy", TRAIN, test, make_split("validation", [7])).validation.identities.tolist() == [7]
+    for ids, where in (([1, 7], "training and in validation"), ([5, 7], "the test set and in validation")):
+        with pytest.raises(ValueError, match=rf"1 people are in {where}, such as \[{ids[0]}\]"):
+            two_views("toy", TRAIN, test, make_split("validation", ids))
+
+
+def test_one_camera_for_everything_is_the_reason():
+    test = make_split("test", [5, 5], [3, 3])
+    with pytest.raises(ValueError, match=r"so nothing can be scored \(every test image has camera 3\)"):
+        Benchmark("toy", TRAIN, test, test)
+
+
 def test_union_keeps_people_cameras_and_groups_apart():
     other = make_split("train", [1, 0, -1], [1, 2, 3], [1, 0, -1])
     joined = union([TRAIN, other])
@@ -135,8 +184,12 @@ def test_union_keeps_people_cameras_and_groups_apart():
     assert union([TRAIN]) is TRAIN
 
 
-def test_groups_are_attached_by_person():
-    assert with_groups(make_split("gallery", [7, 8, -1, 9]), {7: 1, 8: 1}).groups.tolist() == [1, 1, -1, 9]
+def test_joined_keeps_labels_as_they_are():
+    whole = joined("train", TRAIN, make_split("val", [2, 9], [3, 4], [1, 9]))
+    assert whole.person_ids.tolist() == [1, 1, 2, 2, 2, 9]
+    assert whole.camera_ids.tolist() == [1, 2, 1, 2, 3, 4]
+    assert whole.groups.tolist() == [1, 1, 2, 2, 1, 9]
+    assert (whole.name, [path.stem for path in whole.paths[-2:]]) == ("train", ["val-0", "val-1"])
 
 
 def test_the_tiny_world_keeps_groups_on_one_side(plaza_tiny):

@@ -1,17 +1,17 @@
 """Datasets by name: `load("plaza")` generates what is missing, `load("market1501", root=...)` reads what is there."""
 
-import json
 import os
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
+from reidlib.data import registry
 from reidlib.data.folders import default_cache, default_root, project_root
-from reidlib.data.market1501 import find_market1501, load_market1501
-from reidlib.data.splits import Benchmark, Split, hold_out, union, with_groups
+from reidlib.data.splits import Benchmark, Split, hold_out, union
 
-DATASETS = ("market1501", "plaza", "campus")
 SYNTHETIC = ("plaza", "campus")
+DATASETS = (*registry.DATASETS, *SYNTHETIC)
 COUNTERPARTS = {"market1501": "plaza", "dukemtmc": "campus"}  # real -> the synthetic world that stands in
 
 __all__ = [
@@ -36,43 +36,44 @@ def load(
     size: str = "small",
     world: int = 0,
     preset: str = "default",
+    layout: str = "",
     split: int = 0,
     workers: int | None = None,
 ) -> Benchmark:
-    """The benchmark of that name below `root` (default: `default_root()`).
+    """The benchmark of that name below `root` (default: `default_root()`), with split number `split`.
 
     `plaza` and `campus` are generated where they are missing: `size`, `world` and `preset` say which, `workers`
-    is the number of processes (default: all cores); people know their look-alike groups. Real datasets are only
-    read. ValueError for an unknown name or split, FileNotFoundError for a dataset that is not there.
+    is the number of processes (default: all cores); people know their look-alike groups. `layout` is the real dataset
+    (default: "market1501") in whose files such a world is written, and by whose loader it is read. Real datasets are
+    only read. ValueError for an unknown name or split, FileNotFoundError for a dataset that is not there.
     """
-    if name not in DATASETS:
-        near = get_close_matches(name.lower(), DATASETS, n=1)
-        hint = f"; {COUNTERPARTS[name]!r} is its synthetic counterpart" if name in COUNTERPARTS else ""
-        meant = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"dataset {name!r} cannot be loaded{meant} (available: {', '.join(DATASETS)}{hint})")
-    if split != 0:
-        raise ValueError(f"{name} has one split, number 0; split {split} was asked for")
+    _check("dataset", name, DATASETS)
     top = Path(root).expanduser() if root is not None else default_root()
-    if name in SYNTHETIC:
-        from reidlib.data import synthetic  # the renderer is not needed to read real data
-
-        folder = synthetic.make(name, size, top, world=world, preset=preset, workers=workers)
-    else:
-        folder = find_market1501(top)
-        if root is None and (folder / "manifest.json").is_file():
-            raise FileNotFoundError(
-                f"no {name} in {top}, only generated data ({folder.name}); say where it is with root"
-            )
-    return _grouped(load_market1501(folder, name), folder / "manifest.json")
-
-
-def _grouped(benchmark: Benchmark, manifest: Path) -> Benchmark:
-    """The benchmark with look-alike groups from the manifest a synthetic one has; unchanged without."""
-    if not manifest.is_file():
+    if name not in SYNTHETIC:
+        if layout:
+            raise ValueError(f"layout={layout!r} is for {' and '.join(SYNTHETIC)}; {name} has its own")
+        benchmark = _read(registry.DATASETS[name], top, split)
+        if root is None and (benchmark.train.groups != benchmark.train.person_ids).any():  # as generated people have
+            raise FileNotFoundError(f"no {name} in {top}, only generated data; say where it is with root")
         return benchmark
-    people = json.loads(manifest.read_text())["people"]
-    groups = {int(person): int(entry["group"]) for person, entry in people.items()}
-    train, query, gallery = (
-        with_groups(part, groups) for part in (benchmark.train, benchmark.query, benchmark.gallery)
-    )
-    return replace(benchmark, train=train, query=query, gallery=gallery)
+    from reidlib.data import synthetic  # the renderer is not needed to read real data
+
+    _check("layout", layout or "market1501", registry.DATASETS)
+    real = registry.DATASETS[layout or "market1501"]
+    other: dict[str, Any] = {} if real.layout == "market1501" else {"layout": real.layout}
+    folder = synthetic.make(name, size, top, world=world, preset=preset, workers=workers, **other)
+    return replace(_read(real, folder, split), name=name)
+
+
+def _read(dataset: registry.Dataset, root: Path, split: int) -> Benchmark:
+    if not 0 <= split < dataset.splits:
+        have = "one split, number 0" if dataset.splits == 1 else f"{dataset.splits} splits, from 0"
+        raise ValueError(f"{dataset.name} has {have}; split {split} was asked for")
+    return dataset.read(root, split)
+
+
+def _check(what: str, name: str, known: tuple[str, ...] | dict[str, registry.Dataset]) -> None:
+    if name not in known:
+        near = get_close_matches(name.lower(), known, n=1)
+        meant = f", did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{what} {name!r} cannot be loaded{meant} (available: {', '.join(known)})")

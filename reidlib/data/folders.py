@@ -1,6 +1,8 @@
 """Where generated data and caches go when nothing else is said."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -23,3 +25,18 @@ def default_cache() -> Path:
 def cores() -> int:
     """The processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def writing(what: str, folder: Path) -> Iterator[None]:
+    """Say in one sentence that `what` could not be written to the cache, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno is None:
+            raise
+        raise OSError(
+            error.errno,
+            f"{what} could not be written: {error.strerror}; free space or point REIDLIB_CACHE elsewhere",
+            str(folder),
+        ) from None

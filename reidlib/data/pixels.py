@@ -11,7 +11,7 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from reidlib.data.folders import cores, default_cache
+from reidlib.data.folders import cores, default_cache, writing
 from reidlib.data.splits import Split
 
 _CHUNK_BYTES = 32 << 20
@@ -22,14 +22,17 @@ REMEDY = "extract it again from the dataset's archive or, where it was generated
 
 
 def read_image(path: Path, image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """One image as (3, H, W) uint8 RGB: EXIF orientation applied, grey and palette converted.
+    """One image as (3, H, W) uint8 RGB: EXIF orientation applied, grey, palette and CMYK converted, 16 bits to 8.
 
     image_size: (height, width) in pixels it is resized to (bilinear); its own where None. ValueError names a file
     that is empty, truncated, no image, or no crop of a person; FileNotFoundError one that is not there.
     """
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
+                upright = Image.fromarray((np.asarray(upright) >> 8).clip(0, 255).astype(np.uint8))
+            upright = upright.convert("RGB")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is not there; {REMEDY}") from None
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
@@ -67,21 +70,12 @@ def pixels(
     state = "".join(f"{path}\0{time}\n" for path, (_, time) in zip(split.paths, split.stats(), strict=True))
     stem = f"{split.digest[:16]}-{hashlib.sha256(state.encode()).hexdigest()[:8]}-{height}x{width}.npy"
     target, shape = folder / stem, (len(split), 3, height, width)
-    try:
+    with writing(f"decoded images ({np.prod(shape) / 1e6:.0f} MB)", folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not _sound(target, shape):
             with FileLock(f"{target}.lock"):
                 if not _sound(target, shape):
                     _build(split, target, shape, workers or cores())
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) or error.errno is None:
-            raise
-        raise OSError(
-            error.errno,
-            f"decoded images ({np.prod(shape) / 1e6:.0f} MB) could not be written: {error.strerror}; free space or"
-            " point REIDLIB_CACHE elsewhere",
-            str(folder),
-        ) from None
     return np.asarray(np.load(target, mmap_mode="r", allow_pickle=False))
 
 

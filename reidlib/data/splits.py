@@ -1,7 +1,7 @@
 """What every loader returns: `Split` (a list of labelled images) and `Benchmark` (train, query, gallery)."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -166,6 +166,32 @@ def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     return split.take(~out), split.take(out, "validation")
 
 
+def draw_people(split: Split, people: int, seed: int, name: str = "test") -> tuple[Split, Split]:
+    """(the rest, the drawn as `name`): `people` random people drawn by `seed`, whole look-alike groups.
+
+    As many as asked for where some groups have so many together, else as near as they come. ValueError where fewer
+    than two groups leave nothing to divide.
+    """
+    ids, first = np.unique(split.person_ids, return_index=True)
+    groups, sizes = np.unique(split.groups[first], return_counts=True)
+    if len(groups) < 2:
+        raise ValueError(f"{split.name}: cannot divide {len(groups)} look-alike group; at least two are needed")
+    order = np.random.default_rng(seed).permutation(len(groups))
+    sums = [1]  # bit n of sums[i]: some of the last i groups of the order have n people together
+    for size in sizes[order[::-1]]:
+        sums.append(sums[-1] | sums[-1] << int(size))
+    attainable = [total for total in range(1, len(ids)) if sums[-1] >> total & 1]
+    missing = min(attainable, key=lambda total: abs(total - people))
+    drawn = []
+    for group, rest in zip(order, sums[-2::-1], strict=True):
+        left = missing - int(sizes[group])
+        if left >= 0 and rest >> left & 1:
+            drawn.append(groups[group])
+            missing = left
+    chosen = np.isin(split.groups, drawn)
+    return split.take(~chosen), split.take(chosen, name)
+
+
 def union(splits: list[Split]) -> Split:
     """Several splits as one: people, cameras and groups of different splits never coincide."""
     if len(splits) == 1:
@@ -182,6 +208,7 @@ def union(splits: list[Split]) -> Split:
     return Split("+".join(split.name for split in splits), paths, **joined)
 
 
-def with_groups(split: Split, groups: dict[int, int]) -> Split:
-    """The same images with each person's look-alike group; people not listed stay their own group."""
-    return replace(split, groups=np.array([groups.get(person, person) for person in split.person_ids.tolist()]))
+def joined(name: str, *splits: Split) -> Split:
+    """The images of several splits of one dataset in order, labels as they are."""
+    labels = [np.concatenate([getattr(s, label) for s in splits]) for label in ("person_ids", "camera_ids", "groups")]
+    return Split(name, tuple(path for split in splits for path in split.paths), *labels)

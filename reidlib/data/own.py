@@ -1,0 +1,149 @@
+"""A user's own images, with people and cameras from their file names or from a table.
+
+Beside the images lies one of two files. `pattern.txt` holds a line such as `{split}/{person}_c{camera}_*.jpg`, which
+every image's path below the folder must match: a field reaches to the next character of the pattern, before a `*` it
+is a number, and `*` is anything within a name. `labels.csv` holds a line an image: `path,person,camera`, or
+`path,person,camera,split`; other images are left out.
+
+Splits are called train, query, gallery and, if wanted, validation. Where none is stated, half of the people, drawn at
+random, train; of the others, the first image in each camera is a query, and all images are the gallery, where a
+query never counts as its own match. People and cameras that are whole numbers keep them, people from 1 upwards, with
+0 for a distractor and -1 for junk in the gallery as in Market-1501; other labels are numbered in their order.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from reidlib.data.layout import IMAGES, Layout, find, labelled, look_alikes, some
+from reidlib.data.splits import Benchmark, Split, draw_people, joined
+
+PATTERN, TABLE = (Layout("Your own dataset", "any", (), ((name,),)) for name in ("pattern.txt", "labels.csv"))
+PARTS = ("train", "query", "gallery", "validation")
+Rows = list[tuple[Path, str, str, str]]  # image, person, camera, split or ""
+
+
+def load_folders(root: str | Path) -> Benchmark:
+    """The benchmark of the images in or below `root`, files in the order of the table or of their names.
+
+    ValueError and FileNotFoundError name the line, file or label that is not understood, and say what would be.
+    """
+    found = find(root, TABLE, PATTERN)
+    rows = (_table if found.layout is TABLE else _matched)(found.parts[0], found.folder)
+    files, people, cameras, parts = (list(column) for column in zip(*rows, strict=True))
+    groups = look_alikes(found.folder)
+    everything = labelled("train", files, _numbers(people, least=-1), _numbers(cameras, least=0), groups)
+    stated = np.array(parts)
+    if not stated[0]:
+        return _divided(everything)
+    splits = {part: everything.take(stated == part, part) for part in PARTS}
+    for part in ("train", "query", "validation"):
+        if (splits[part].person_ids < 1).any():
+            raise ValueError(
+                f"{found.parts[0]}: person 0 or -1, a distractor or junk, is in {part}, not the gallery; number people"
+                " from 1, or name them"
+            )
+    validation = splits.pop("validation")
+    return Benchmark("folders", **splits, validation=validation if len(validation) else None)
+
+
+def _divided(everything: Split) -> Benchmark:
+    people = everything.take(everything.person_ids > 0)
+    train, test = draw_people(people, len(people.identities) // 2, seed=0)
+    cells = np.stack([test.person_ids, test.camera_ids], 1)
+    first = np.sort(np.unique(cells, axis=0, return_index=True)[1])
+    nobody = everything.take(everything.person_ids < 1)
+    return Benchmark("folders", train, test.take(first, "query"), joined("gallery", test, nobody))
+
+
+def _numbers(labels: Sequence[str], least: int) -> np.ndarray:
+    if all(re.fullmatch(r"-?\d+", label) for label in labels):
+        numbers = np.array([int(label) for label in labels], np.int64)
+        if numbers.min() >= least:
+            return numbers
+    return 1 + np.unique(np.array(labels), return_inverse=True)[1].astype(np.int64)
+
+
+def _table(table: Path, folder: Path) -> Rows:
+    """The rows of `labels.csv`, paths below its folder."""
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.DictReader(file)
+        columns = [name.strip() for name in lines.fieldnames or ()]
+        lines.fieldnames = columns
+        if not {"path", "person", "camera"} <= set(columns):
+            raise ValueError(
+                f"{table} has the columns {', '.join(columns) or 'none'}; its first line must be path,person,camera or"
+                " path,person,camera,split"
+            )
+        names, seen, rows = ["path", "person", "camera", *(["split"] if "split" in columns else [])], set[str](), Rows()
+        for number, line in enumerate(lines, 2):
+            values = [(line[name] or "").strip() for name in names]
+            path, person, camera, part = [*values, ""][:4]
+            if "" in values:
+                raise ValueError(
+                    f"{table}, line {number}: {names[values.index('')]} is empty; give every image a value"
+                )
+            if part and part not in PARTS:
+                raise ValueError(f"{table}, line {number}: split {part!r}; choose from {', '.join(PARTS)}")
+            if path in seen:
+                raise ValueError(f"{table}, line {number}: {path} is listed twice; remove one of its lines")
+            seen.add(path)
+            rows.append((folder / path, person, camera, part))
+    gone = [row[0] for row in rows if not row[0].is_file()]
+    if gone or not rows:
+        what = f"lists {len(gone)} images that are not there, such as {gone[0]}" if gone else "lists no image"
+        raise FileNotFoundError(f"{table} {what}; paths are below {folder}")
+    return rows
+
+
+def _matched(pattern: Path, folder: Path) -> Rows:
+    """The images below the folder, their labels read with the pattern."""
+    text = pattern.read_text(encoding="utf-8-sig").strip()
+    expression = _expression(text, pattern)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGES and not any(part[0] == "." for part in path.relative_to(folder).parts)
+    )
+    names = [path.relative_to(folder).as_posix() for path in files]
+    matches = [expression.fullmatch(name) for name in names]
+    strange = [name for name, match in zip(names, matches, strict=True) if match is None]
+    if strange:
+        raise ValueError(
+            f"{folder}: {some(strange)} do not match {text!r}; rename or remove them, or correct {pattern}"
+        )
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no {', '.join(IMAGES)} image beside {pattern.name}")
+    found = [match.groupdict() for match in matches if match]
+    rows = [
+        (path, fields["person"], fields["camera"], fields.get("split") or "")
+        for path, fields in zip(files, found, strict=True)
+    ]
+    other = [name for name, row in zip(names, rows, strict=True) if row[3] and row[3] not in PARTS]
+    if other:
+        raise ValueError(f"{folder}: no split of {some(other)} is one of {', '.join(PARTS)}, as {text!r} reads them")
+    return rows
+
+
+def _expression(text: str, source: Path) -> re.Pattern[str]:
+    """The regular expression of a pattern with {person}, {camera}, perhaps {split}, and *."""
+    pieces = re.split(r"(\{\w+\}|\*)", text)
+    fields = [piece for piece in pieces if piece.startswith("{")]
+    wrong = sorted(set(fields) - {"{person}", "{camera}", "{split}"})
+    if wrong or len(fields) != len(set(fields)) or not {"{person}", "{camera}"} <= set(fields) or "\n" in text:
+        raise ValueError(
+            f"{source} says {text!r}; write one line with {{person}} and {{camera}} once each, such as"
+            " {split}/{person}_c{camera}_*.jpg"
+        )
+    expression = ""
+    for piece, after in zip(pieces, [*pieces[1:], "", ""], strict=False):
+        if piece == "*":
+            expression += "[^/]*"
+        elif piece in fields:
+            expression += f"(?P<{piece[1:-1]}>{rf'[^/{re.escape(after[0])}]+' if after else r'-?[0-9]+'})"
+        else:
+            expression += re.escape(piece)
+    return re.compile(expression)
