@@ -11,7 +11,17 @@ from PIL import Image
 from torch.nn import functional as F
 
 from reidlib.data.splits import Benchmark, Split
-from reidlib.evaluation import PROTOCOLS, Evaluation, Protocol, evaluate, rank, rank_list
+from reidlib.evaluation import (
+    PROTOCOLS,
+    USUAL,
+    Evaluation,
+    Protocol,
+    Reciprocal,
+    evaluate,
+    rank,
+    rank_list,
+    rerank,
+)
 from reidlib.evaluation.ranking import Labels, drawn_galleries
 from reidlib.models.base import Encoding, ReIDModel
 
@@ -240,6 +250,48 @@ def test_interval_is_seeded_and_levelled():
 # Single-shot
 
 
+def test_single_shot_is_its_expectation():
+    # Everybody takes part, with queries of one camera and gallery images of another: then the match is any of a
+    # person's images, and another identity is ahead with the share of its images that are nearer, independently.
+    draw = np.random.default_rng(9)
+    query_ids, gallery_ids = np.repeat(np.arange(1, 8), 3), draw.permutation(np.repeat(np.arange(1, 8), 4))
+    distance = draw.random((21, 28)) + (query_ids[:, None] != gallery_ids) * 0.2
+    expected = np.zeros(7)
+    for row, person in zip(distance, query_ids, strict=True):
+        for match in row[gallery_ids == person]:
+            chance = np.eye(7)[0]  # of so many ahead
+            for other in set(range(1, 8)) - {person}:
+                share = (row[gallery_ids == other] < match).mean()
+                chance = (1 - share) * chance + share * np.roll(chance, 1)
+            expected += chance / (len(query_ids) * 4)
+    labels = query_ids, gallery_ids, np.full(21, 1), np.full(28, 2)
+    for name in ("single-shot", "single-shot-20", "single-shot-all"):
+        got = rank(distance, *labels, replace(PROTOCOLS[name], draws=1000))
+        np.testing.assert_allclose(got.cmc[:7], expected.cumsum(), atol=0.03)
+
+
+def test_one_probe_a_person():
+    _, *labels = random_case(7, queries=80, gallery=300)
+    rule = Protocol("few", identities=4, draws=200, probes="one")
+    asked = np.zeros(80, int)
+    for rows, columns in drawn_galleries(Labels(*labels), rule, np.arange(80)):
+        assert len(np.unique(labels[0][rows])) == len(rows)
+        assert set(labels[0][rows]) <= set(labels[1][columns])
+        asked[rows] += 1
+    assert asked.sum() == 200 * 4
+    for person in np.unique(labels[0]):
+        counts = asked[(labels[0] == person) & Labels(*labels).matched()]
+        np.testing.assert_allclose(counts, counts.mean(), atol=5 * np.sqrt(counts.mean()))
+
+
+def test_mls_has_2000_probes():
+    ids = np.arange(1, 121).repeat(2)
+    cams = np.tile([1, 2], 120)
+    got = rank(np.random.default_rng(0).random((240, 240)), ids, ids, cams, cams, "single-shot-20")
+    assert len(got) == 20 * 100
+    np.testing.assert_allclose(got.cmc * 2000, np.round(got.cmc * 2000), atol=1e-9)
+
+
 def test_single_shot_against_a_loop():
     distance, *labels = random_case(6, queries=60, gallery=200, levels=40)
     query_ids, gallery_ids, query_cams, gallery_cams = labels
@@ -354,6 +406,12 @@ def test_bad_intervals_and_protocols():
         Protocol("x", ap="trapezium")
     with pytest.raises(ValueError, match="at least 1"):
         Protocol("x", queries=0)
+    with pytest.raises(ValueError, match="multi 'average' is unknown"):
+        Protocol("x", multi="average")
+    with pytest.raises(ValueError, match="single-shot galleries take neither multi='max'"):
+        Protocol("x", identities=5, multi="max")
+    with pytest.raises(ValueError, match="probes='one' is single-shot's"):
+        Protocol("x", probes="one")
 
 
 # Models
@@ -382,17 +440,16 @@ class Pooled(ReIDModel):
         return super().block(queries, gallery)
 
 
-@pytest.fixture(scope="module")
-def benchmark(tmp_path_factory):
+def toy(folder, noise):
     """Twelve people in three cameras, noisy, with junk and distractors in the gallery."""
-    folder, draw = tmp_path_factory.mktemp("benchmark"), np.random.default_rng(0)
+    draw = np.random.default_rng(0)
     looks = draw.integers(0, 256, (30, 4, 2, 3))
 
     def split(name, people, cameras):
         paths = []
         for i, person in enumerate(people):
             look = looks[person] if person > 0 else draw.integers(0, 256, (4, 2, 3))
-            pixels = look.repeat(4, 0).repeat(4, 1) + draw.normal(0, 40, (16, 8, 3))
+            pixels = look.repeat(4, 0).repeat(4, 1) + draw.normal(0, noise, (16, 8, 3))
             paths.append(folder / f"{name}{i}.png")
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(paths[-1])
         groups = np.where(np.array(people) > 0, (np.array(people) + 1) // 2, people)
@@ -405,6 +462,18 @@ def benchmark(tmp_path_factory):
         split("query", np.tile(np.arange(1, 13), 2), np.repeat([1, 2], 12)),
         split("gallery", [*people, *[-1] * 5, *[0] * 7], [*cameras, *[1] * 12]),
     )
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    """One on which nearly every answer is right."""
+    return toy(tmp_path_factory.mktemp("benchmark"), 40)
+
+
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory):
+    """One on which many answers are wrong."""
+    return toy(tmp_path_factory.mktemp("hard"), 400)
 
 
 @pytest.fixture
@@ -423,6 +492,44 @@ def matrix(model, benchmark):
         return model.distance(model.encode(load(benchmark.query)), model.encode(load(benchmark.gallery)))
 
 
+def encodings(split):
+    """`Pooled`'s vectors in float64, image by image and cell by cell, straight from the files: (N, 24), mirrored."""
+    found = []
+    for path in split.paths:
+        image = np.asarray(Image.open(path)).astype(np.float64) / 255 - 0.5
+        cells = np.array(
+            [[image[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].mean((0, 1)) for j in range(2)] for i in range(4)]
+        )
+        found.append([np.moveaxis(part, 2, 0).ravel() for part in (cells, cells[:, ::-1])])
+    vectors = np.array(found)
+    return (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).transpose(1, 0, 2)
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def expected_distances(benchmark, rule):
+    """Distances under a protocol's rules for encodings, one vector at a time."""
+    sides = []
+    for split in (benchmark.query, benchmark.gallery, benchmark.multi or benchmark.gallery):
+        straight, mirrored = encodings(split)
+        sides.append([unit(a + b) for a, b in zip(straight, mirrored, strict=True)] if rule.flip else list(straight))
+    query, gallery, further = sides
+    if rule.multi:
+        own = list(query)
+        pool = {"max": lambda vectors: np.max(vectors, 0), "mean": lambda vectors: np.mean(vectors, 0)}[rule.multi]
+        more = benchmark.multi or benchmark.gallery
+        for i, person in enumerate(benchmark.query.person_ids):
+            cell = person, benchmark.query.camera_ids[i]
+            near = [further[j] for j in range(len(more)) if (more.person_ids[j], more.camera_ids[j]) == cell]
+            if benchmark.multi is None:
+                labels = zip(benchmark.query.person_ids, benchmark.query.camera_ids, strict=True)
+                near += [own[j] for j, label in enumerate(labels) if label == cell]
+            query[i] = unit(pool(near)) if near else own[i]
+    return np.array([[((a - b) ** 2).sum() for b in gallery] for a in query])
+
+
 def labels_of(benchmark):
     query, gallery = benchmark.query, benchmark.gallery
     return query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids
@@ -439,6 +546,104 @@ def test_evaluate_is_rank_of_all_distances(benchmark, options, protocol, as_maps
     np.testing.assert_allclose(got.ap, expected.ap)
     assert got.groups.tolist() == benchmark.query.groups[got.query_index].tolist()
     assert 0.3 < got.mean_ap <= 1
+
+
+MULTI = ("none", "gt_bbox")
+
+
+@pytest.fixture(scope="module", params=MULTI)
+def with_multi(request, hard):
+    """The hard benchmark, and the same with further images of some of its queries' people."""
+    if request.param == "none":
+        return hard
+    more = hard.gallery.take(np.flatnonzero((hard.gallery.person_ids > 3) & (hard.gallery.camera_ids < 3)))
+    return replace(hard, multi=more.take(np.arange(len(more))[::-1], "multi"))
+
+
+@pytest.mark.parametrize("name", [n for n, p in PROTOCOLS.items() if p.identities is None and not p.rerank])
+def test_every_protocol_of_the_whole_gallery_is_a_loop_over_files(with_multi, options, name):
+    rule = PROTOCOLS[name]
+    got = evaluate(Pooled(), with_multi, name, batch_size=5, **options)
+    assert 0.1 < got.rank_k(1) < 0.9
+    check(got, oracle(expected_distances(with_multi, rule), *in_loop_order(with_multi), rule))
+
+
+def in_loop_order(benchmark):
+    query, gallery = benchmark.query, benchmark.gallery
+    return query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids
+
+
+def test_reranking_ranks_the_whole_gallery_junk_included(hard, options):
+    model, rule = Pooled(), Protocol("x", rerank=Reciprocal(k1=6, k2=3))
+    everything = torch.from_numpy(np.concatenate([encodings(hard.query)[0], encodings(hard.gallery)[0]]))
+    d, q = torch.cdist(everything, everything).square().numpy(), len(hard.query)
+    expected = rank(rerank(d[:q, :q], d[:q, q:], d[q:, q:], rule.rerank), *labels_of(hard))
+    got = evaluate(model, hard, rule, **options)
+    assert got.first_hit.tolist() == expected.first_hit.tolist()
+    np.testing.assert_allclose(got.ap, expected.ap)
+    assert got.mean_ap > evaluate(model, hard, **options).mean_ap
+    lists = rank_list(model, hard, np.arange(q), k=5, protocol=rule, **options)
+    assert (lists.correct[:, 0] == (got.first_hit == 0)).all()
+
+
+def test_reranking_takes_any_model(hard, options):
+    told = []
+
+    class Relative(Pooled):
+        normalises_rows = True
+
+        def distance(self, queries, gallery, counted=None):
+            told.append(len(gallery))
+            return super().distance(queries, gallery)
+
+    rule = Protocol("x", rerank=Reciprocal(k1=6, k2=3))
+    expected = evaluate(Pooled(), hard, rule, **options)
+    assert evaluate(Relative(), hard, rule, **options).first_hit.tolist() == expected.first_hit.tolist()
+    assert evaluate(Pooled(as_maps=True), hard, rule, **options).mean_ap != expected.mean_ap
+    assert set(told) == {len(hard.query) + len(hard.gallery)}
+
+
+def test_pooling_needs_vectors_and_reads_no_distances(benchmark, options):
+    message = (
+        r"pools the encodings .* needs one vector an image; this model encodes to \['maps'\]: choose .* without multi"
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluate(Pooled(as_maps=True), benchmark, "market1501-multi-max", **options)
+    with pytest.raises(ValueError, match="pools queries, which takes more than these distances: `evaluate` a model"):
+        rank(*random_case(0), "market1501-multi-mean")
+
+
+def test_a_subset_of_queries_pools_the_same_images(with_multi, options):
+    whole = evaluate(Pooled(), with_multi, "market1501-multi-mean", **options).frame().set_index("query")
+    few = evaluate(Pooled(), with_multi, "market1501-multi-mean", queries=5, **options)
+    assert few.frame().drop(columns="query").equals(whole.loc[few.query_index].reset_index(drop=True))
+
+
+def test_raw_vectors_are_pooled_and_mirrored_as_they_are(hard, options):
+    class Raw(Pooled):  # the length of a vector is how colourful its image is: HAGN's code sums such vectors
+        def forward(self, images):
+            maps = F.adaptive_avg_pool2d(self.normalise(images), (4, 2)).flatten(1)
+            return {"encoding": Encoding(vector=maps)}
+
+        def compare(self, a, b):
+            return {"distance": 1 - F.cosine_similarity(a.vector, b.vector)}
+
+    raw = [
+        np.stack([np.asarray(Image.open(path)) for path in split.paths]).astype(np.float64) / 255 - 0.5
+        for split in (hard.query, hard.gallery)
+    ]
+    vectors = [(x + x[:, :, ::-1]).reshape(len(x), 4, 4, 2, 4, 3).mean((2, 4)).reshape(len(x), -1) for x in raw]
+    q, g = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in vectors)
+    expected = rank(1 - q @ g.T, *labels_of(hard), "market1501-trapezoid")
+    got = evaluate(Raw(), hard, "market1501-flip-trapezoid", **options)
+    assert got.first_hit.tolist() == expected.first_hit.tolist()
+
+
+def test_every_dataset_has_its_usual_protocol():
+    assert set(USUAL.values()) <= set(PROTOCOLS)
+    assert [name for name in USUAL if name.startswith(("market", "duke", "msmt", "cuhk03-np"))] == [
+        name for name, protocol in USUAL.items() if PROTOCOLS[protocol].identities is None
+    ]
 
 
 @pytest.mark.parametrize("queries", [None, 5])

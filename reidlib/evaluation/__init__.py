@@ -1,7 +1,19 @@
-"""How a model is scored: protocols, ranking without sorting, `evaluate`, rank lists."""
+"""How a model is scored: protocols, ranking without sorting, re-ranking, `evaluate`, rank lists."""
 
-from reidlib.evaluation.protocols import PROTOCOLS, Evaluation, Protocol
+from reidlib.evaluation.protocols import PROTOCOLS, USUAL, Evaluation, Protocol, Reciprocal
 from reidlib.evaluation.ranking import rank
+from reidlib.evaluation.reranking import rerank
 from reidlib.evaluation.scoring import RankList, evaluate, rank_list
 
-__all__ = ["PROTOCOLS", "Evaluation", "Protocol", "RankList", "evaluate", "rank", "rank_list"]
+__all__ = [
+    "PROTOCOLS",
+    "USUAL",
+    "Evaluation",
+    "Protocol",
+    "RankList",
+    "Reciprocal",
+    "evaluate",
+    "rank",
+    "rank_list",
+    "rerank",
+]

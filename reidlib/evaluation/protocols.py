@@ -1,5 +1,6 @@
 """Protocols, and the scores they lead to."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -15,6 +16,23 @@ SAMPLES_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
+class Reciprocal:
+    """k-reciprocal re-ranking (Zhong et al. 2017); the defaults are the paper's.
+
+    k1: neighbours that must be mutual. k2: neighbours whose encodings are averaged, 1 for none. weight: lambda of
+    eq. 12, the share of the original distance.
+    """
+
+    k1: int = 20
+    k2: int = 6
+    weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.k1 < 1 or not 1 <= self.k2 <= self.k1 + 1 or not 0 <= self.weight <= 1:
+            raise ValueError(f"{self}: give k1 of at least 1, k2 from 1 to k1 + 1, and a weight in [0, 1]")
+
+
+@dataclass(frozen=True)
 class Protocol:
     """One way to turn distances into scores.
 
@@ -22,38 +40,77 @@ class Protocol:
         with the precision one place earlier, as Market-1501's original code does.
     junk: what a gallery image with id -1 is; peers that know no junk count it as a `distractor`.
     flip: average the encodings of an image and its mirror image (encodings of one vector only).
+    multi: a query's encoding is the maximum or the mean over its person's images by its camera: the benchmark's
+        `multi` images, else its query and gallery images (encodings of one vector only).
+    rerank: k-reciprocal re-ranking of the queries asked and the whole gallery, junk included; None is none.
     queries: score a subset of that many queries, drawn with `seed`; None is all.
-    identities, draws: single-shot, see `single_shot`; None is the whole gallery.
+    identities, draws, probes: single-shot, see `single_shot`; None is the whole gallery. probes: `all` query images
+        of the drawn identities, or `one` of each.
     """
 
     name: str
     ap: Literal["step", "trapezoid"] = "step"
     junk: Literal["drop", "distractor"] = "drop"
     flip: bool = False
+    multi: Literal["", "max", "mean"] = ""
+    rerank: Reciprocal | None = None
     queries: int | None = None
     identities: int | None = None
     draws: int = 10
+    probes: Literal["all", "one"] = "all"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field, allowed in (("ap", ("step", "trapezoid")), ("junk", ("drop", "distractor"))):
+        for field, allowed in CHOICES.items():
             if getattr(self, field) not in allowed:
                 raise ValueError(nearest(f"protocol {self.name}: {field}", getattr(self, field), allowed))
         for field, least in (("queries", 1), ("identities", 2), ("draws", 1)):
             given = getattr(self, field)
             if given is not None and given < least:
                 raise ValueError(f"protocol {self.name}: {field}={given}; give at least {least}")
+        if self.identities is not None and (self.multi or self.rerank):
+            raise ValueError(
+                f"protocol {self.name}: single-shot galleries take neither multi={self.multi!r} nor"
+                f" rerank={self.rerank}; leave identities=None for both"
+            )
+        if self.identities is None and self.probes != "all":
+            raise ValueError(f"protocol {self.name}: probes={self.probes!r} is single-shot's; give identities as well")
 
 
+CHOICES = {
+    "ap": ("step", "trapezoid"),
+    "junk": ("drop", "distractor"),
+    "multi": ("", "max", "mean"),
+    "probes": ("all", "one"),
+}
+EVERYBODY = sys.maxsize  # identities of a single-shot gallery that nobody is left out of
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol("market1501"),
         Protocol("market1501-trapezoid", ap="trapezoid"),
         Protocol("market1501-flip", flip=True),
+        Protocol("market1501-flip-trapezoid", flip=True, ap="trapezoid"),  # HAGN's released code
         Protocol("market1501-no-junk", junk="distractor"),
+        Protocol("market1501-multi-max", multi="max"),
+        Protocol("market1501-multi-mean", multi="mean"),
+        Protocol("market1501-rerank", rerank=Reciprocal()),
         Protocol("single-shot", identities=100),
+        Protocol("single-shot-20", identities=100, draws=20, probes="one"),  # MLS: multiples of 1 / (20 x 100)
+        Protocol("single-shot-all", identities=EVERYBODY),
     )
+}
+USUAL = {  # dataset -> the protocol its papers mean; across domains the test set's
+    "market1501": "market1501",
+    "dukemtmc": "market1501",
+    "msmt17": "market1501",
+    "cuhk03-np-labeled": "market1501",
+    "cuhk03-np-detected": "market1501",
+    "cuhk03-labeled": "single-shot",
+    "cuhk03-detected": "single-shot",
+    "cuhk01": "single-shot",
+    "cuhk01-486": "single-shot-all",
+    "viper": "single-shot-all",
 }
 
 

@@ -37,6 +37,9 @@ def rank(
     counted. ValueError: shapes that do not fit, NaN or infinite distances (names the query), no query left.
     """
     rule = named(protocol)
+    if rule.multi or rule.rerank:
+        what, how = ("pools queries", "`evaluate` a model") if rule.multi else ("re-ranks", "`rerank` them first")
+        raise ValueError(f"protocol {rule.name} {what}, which takes more than these distances: {how}")
     labels = Labels(query_ids, gallery_ids, query_cams, gallery_cams)  # type: ignore[arg-type]
     if isinstance(distance, Sequence) and distance and np.ndim(distance[0]) == 1:
         distance = np.asarray(distance)
@@ -134,7 +137,7 @@ def rank_blocks(
         if start + len(block) > len(queries):
             raise ValueError(f"distances have more than {len(queries)} rows, the number of queries")
         for first in range(0, len(block), ROWS):
-            rows = _floats(block[first : first + ROWS])
+            rows = floats(block[first : first + ROWS])
             parts.append(ranker(rows, queries[start : start + len(rows)]))
             start += len(rows)
     if start != len(queries):
@@ -142,7 +145,7 @@ def rank_blocks(
     return replace(Evaluation.join(parts), dropped=int((~found).sum()))
 
 
-def _floats(block: Block) -> np.ndarray:
+def floats(block: Block) -> np.ndarray:
     """Distances as contiguous float32 or float64, values unchanged."""
     if isinstance(block, Tensor):
         block = block.detach()
@@ -246,8 +249,9 @@ def single_shot(
     before others, and of each a first gallery image, then a second one among those of other cameras than the first.
     A query is ranked in the gallery of first images, or, where the first image of its own identity is junk to it
     (same camera), in the gallery of second images: either way its match is uniform among its valid gallery images,
-    and a query costs one distance an identity. All query images of the drawn identities are ranked, and the results
-    of all draws are pooled, so that a draw counts by its number of queries. Draw t depends on (`rule.seed`, t) alone.
+    and a query costs one distance an identity. All query images of the drawn identities are ranked, or with
+    `rule.probes` "one" a random one of each, and the results of all draws are pooled, so that a draw counts by its
+    number of queries. Draw t depends on (`rule.seed`, t) alone.
 
     distance: (query rows, gallery columns) -> their block. queries: rows that may be asked.
     """
@@ -276,6 +280,9 @@ def drawn_galleries(labels: Labels, rule: Protocol, queries: np.ndarray) -> Iter
         known, at = np.unique(ids[other], return_index=True)
         second[np.searchsorted(people, known)] = other[at]
         rows = queries[np.isin(asked, people)]
+        if rule.probes == "one":
+            probes = generator.permutation(rows)
+            rows = np.sort(probes[np.unique(labels.query_ids[probes], return_index=True)[1]])
         own = first[np.searchsorted(people, labels.query_ids[rows])]
         again = cams[own] == labels.query_cams[rows]
         yield from ((part, gallery) for part, gallery in ((rows[~again], first), (rows[again], second)) if len(part))

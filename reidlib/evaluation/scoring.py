@@ -14,10 +14,10 @@ from tqdm import tqdm
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import JUNK, Benchmark, Split
 from reidlib.evaluation.protocols import Evaluation, Protocol, named, subset
-from reidlib.evaluation.ranking import ROWS, Labels, drawn_galleries, rank_blocks, single_shot
-from reidlib.models.base import Encoding, ReIDModel
+from reidlib.evaluation.ranking import ROWS, Block, Labels, drawn_galleries, floats, rank_blocks, single_shot
+from reidlib.evaluation.reranking import BLOCK_BYTES, reranked
+from reidlib.models.base import Encoding, ReIDModel, tiles
 
-BLOCK_BYTES = 64 << 20  # of distances at once
 RESIDENT_BYTES = 4 << 30  # of encodings in memory; more go to a temporary file
 
 
@@ -38,8 +38,8 @@ def evaluate(
     """Score a model on a benchmark's query and gallery; `groups` of the result are its look-alike groups.
 
     precision: "bf16" encodes under autocast; distances are the model's own. queries, seed: override the
-    protocol's. cache: of `pixels`. Single-shot computes distances to the drawn galleries alone. The model is
-    moved to `device`, and left in the mode it came in. ValueError: as `rank`, or flip with map encodings.
+    protocol's. cache: of `pixels`. Single-shot computes distances to the drawn galleries alone. The model is moved to
+    `device`, and left in the mode it came in. ValueError: as `rank`, or flip or multi where encodings are no vector.
     """
     rule = named(protocol)
     rule = replace(rule, queries=queries or rule.queries, seed=rule.seed if seed is None else seed)
@@ -49,10 +49,10 @@ def evaluate(
     with _Scorer(model, rule, torch.device(device), precision, batch_size, cache, progress) as scorer:
         if rule.identities is None:
             labels.take(asked).matched()  # refuse before the work
-            # Junk counts for nothing: a fifth of Market-1501's pairs need not be compared.
-            counted = np.flatnonzero((gallery.person_ids != JUNK) | (rule.junk != "drop"))
+            # Junk counts for nothing: a fifth of Market-1501's pairs need not be compared. Re-ranking knows no labels.
+            counted = np.flatnonzero((gallery.person_ids != JUNK) | (rule.junk != "drop") | bool(rule.rerank))
             labels = labels.take(slice(None), counted)
-            probes, images = scorer.encode(query, asked), scorer.encode(gallery, counted)
+            probes, images = scorer.encode_both(benchmark, asked, counted)
             found = rank_blocks(scorer.blocks(probes, images, labels.take(asked)), labels, rule, asked)
         else:
             draws = list(drawn_galleries(labels, rule, asked))
@@ -98,7 +98,10 @@ def rank_list(
     cache: str | Path | None = None,
     progress: bool = True,
 ) -> RankList:
-    """The `k` nearest images of the whole gallery for some queries, under the protocol's junk rule."""
+    """The `k` nearest images of the whole gallery for some queries, under the protocol's junk rule.
+
+    Re-ranking sees these queries alone.
+    """
     rule, asked = named(protocol), np.asarray(query_indices, np.int64)
     query, gallery = benchmark.query, benchmark.gallery
     if k < 1 or not len(asked) or asked.min() < 0 or asked.max() >= len(query):
@@ -106,10 +109,10 @@ def rank_list(
     shape = (len(asked), min(k, len(gallery)))
     index, near = np.full(shape, -1), np.full(shape, np.inf, np.float32)
     with _Scorer(model, rule, torch.device(device), precision, batch_size, cache, progress) as scorer:
-        probes, images = scorer.encode(query, asked), scorer.encode(gallery, np.arange(len(gallery)))
+        probes, images = scorer.encode_both(benchmark, asked, np.arange(len(gallery)))
         labels = Labels(query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids).take(asked)
-        distances = (row for block in scorer.blocks(probes, images, labels) for row in block.float().cpu().numpy())
-        for at, row in enumerate(distances):
+        blocks = scorer.blocks(probes, images, labels)
+        for at, row in enumerate(row for block in blocks for row in floats(block)):
             same = gallery.person_ids == query.person_ids[asked[at]]
             junk = same & (gallery.camera_ids == query.camera_ids[asked[at]])
             if rule.junk == "drop":
@@ -168,16 +171,41 @@ class _Scorer:
         found = self.model.encode(batch)
         if not self.rule.flip:
             return found
+        name = self._vector(found, "averages the encodings of mirror images", "flip")
+        straight, mirrored = found.tensors[name], self.model.encode(batch.flip(-1)).tensors[name]
+        return Encoding(**{name: _as_long((straight + mirrored) / 2, straight)})
+
+    def _vector(self, found: Encoding, what: str, field: str) -> str:
+        """The name of an encoding's one vector an image; ValueError where it is something else."""
         names = list(found.tensors)
         if len(names) != 1 or found.tensors[names[0]].ndim != 2:
             raise ValueError(
-                f"protocol {self.rule.name} averages the encodings of mirror images, which needs one vector an image;"
-                f" this model encodes to {names}: choose a protocol without flip"
+                f"protocol {self.rule.name} {what}, which needs one vector an image; this model encodes to {names}:"
+                f" choose a protocol without {field}"
             )
-        straight, mirrored = found.tensors[names[0]], self.model.encode(batch.flip(-1)).tensors[names[0]]
-        mean = (straight + mirrored) / 2
-        unit = torch.allclose(straight.float().norm(dim=1), torch.ones(len(mean), device=mean.device), atol=1e-2)
-        return Encoding(**{names[0]: F.normalize(mean, dim=1) if unit else mean})
+        return names[0]
+
+    def encode_both(self, benchmark: Benchmark, asked: np.ndarray, counted: np.ndarray) -> tuple[Encoding, Encoding]:
+        """Encodings of the queries asked, pooled if the protocol says so, and of those gallery images."""
+        query, gallery, multi = benchmark.query, benchmark.gallery, benchmark.multi
+        if not self.rule.multi:
+            return self.encode(query, asked), self.encode(gallery, counted)
+        cells = {cell: number for number, cell in enumerate(dict.fromkeys(_cells(query, asked)))}
+        own = _members(query, cells)
+        rows = np.flatnonzero(own >= 0)
+        probes = self.encode(query, rows)
+        name = self._vector(probes, "pools the encodings of a person's images by one camera", "multi")
+        images = self.encode(gallery, counted)
+        if multi is None:
+            parts = [(probes, own[rows]), (images, _members(gallery, cells)[counted])]
+        else:
+            member = _members(multi, cells)
+            alone = np.where(np.isin(own, member), -1, own)  # a query that has no further images stays as it is
+            parts = [(probes, alone[rows])]
+            if (more := np.flatnonzero(member >= 0)).size:
+                parts.append((self.encode(multi, more), member[more]))
+        pooled = _pool([(part.tensors[name], member) for part, member in parts], len(cells), self.rule.multi)
+        return Encoding(**{name: _as_long(pooled, probes.tensors[name])[torch.from_numpy(own[asked])]}), images
 
     def _room(self, count: int, value: Tensor) -> Tensor:
         """Memory for `count` encodings such as `value`: on the device, in memory, or in a temporary file."""
@@ -194,15 +222,67 @@ class _Scorer:
         with tempfile.NamedTemporaryFile(dir=self.files.name, delete=False) as file:
             return torch.from_file(file.name, shared=True, size=int(np.prod(shape)), dtype=dtype).view(shape)
 
-    def blocks(self, queries: Encoding, gallery: Encoding, labels: Labels) -> Iterator[Tensor]:
-        """Distances of a few queries at a time to the whole gallery; labels: of these queries and this gallery."""
-        step = max(1, min(ROWS, BLOCK_BYTES // (4 * len(gallery))))
+    def blocks(self, queries: Encoding, gallery: Encoding, labels: Labels) -> Iterator[Block]:
+        """Distances of a few queries at a time to the whole gallery, re-ranked if the protocol says so.
+
+        labels: of these queries and this gallery.
+        """
+        found = self._reranked(queries, gallery) if self.rule.rerank else self._distances(queries, gallery, labels)
         with tqdm(total=len(queries), desc="rank", unit="query", disable=not self.progress, leave=False) as bar:
-            for start in range(0, len(queries), step):
-                rows = queries[start : start + step]
-                if self.model.normalises_rows:
-                    counted = torch.from_numpy(labels.counted(slice(start, start + step))).to(self.device)
-                    yield self.model.distance(rows, gallery, counted)
-                else:
-                    yield self.model.distance(rows, gallery)
-                bar.update(len(rows))
+            for block in found:
+                yield block
+                bar.update(len(block))
+
+    def _distances(self, queries: Encoding, gallery: Encoding, labels: Labels) -> Iterator[Tensor]:
+        for rows in tiles(len(queries), max(1, min(ROWS, BLOCK_BYTES // (4 * len(gallery))))):
+            if self.model.normalises_rows:
+                counted = torch.from_numpy(labels.counted(rows)).to(self.device)
+                yield self.model.distance(queries[rows], gallery, counted)
+            else:
+                yield self.model.distance(queries[rows], gallery)
+
+    def _reranked(self, queries: Encoding, gallery: Encoding) -> Iterator[np.ndarray]:
+        assert self.rule.rerank is not None
+        images = Encoding.cat([queries, gallery])
+
+        def distance(rows: slice, columns: slice | np.ndarray) -> Tensor:
+            if self.model.normalises_rows:  # over all that there is
+                return self.model.distance(images[rows], images)[:, columns]
+            return self.model.distance(images[rows], images[columns])
+
+        return reranked(distance, len(queries), len(gallery), self.rule.rerank)
+
+
+def _as_long(vectors: Tensor, like: Tensor) -> Tensor:
+    """Averaged or pooled vectors as unit vectors, if those they come from are."""
+    length = like.float().norm(dim=1)
+    return F.normalize(vectors, dim=1) if torch.allclose(length, torch.ones_like(length), atol=1e-2) else vectors
+
+
+def _cells(split: Split, rows: np.ndarray | slice = slice(None)) -> Iterator[tuple[int, int]]:
+    """(person, camera) of images."""
+    return zip(split.person_ids[rows].tolist(), split.camera_ids[rows].tolist(), strict=True)
+
+
+def _members(split: Split, cells: dict[tuple[int, int], int]) -> np.ndarray:
+    """(N,) the number of each image's person and camera in `cells`, -1 where they are not in it."""
+    return np.array([cells.get(cell, -1) for cell in _cells(split)])
+
+
+def _pool(parts: list[tuple[Tensor, np.ndarray]], count: int, how: str) -> Tensor:
+    """(count, D) float32: the maximum or the mean of the vectors of each member; those of member -1 are left out."""
+    first = parts[0][0]
+    pooled = torch.full((count, first.shape[1]), 0.0 if how == "mean" else -torch.inf, device=first.device)
+    for vectors, member in parts:
+        for rows in tiles(len(vectors), 4096):
+            inside = torch.from_numpy(np.flatnonzero(member[rows] >= 0)).to(first.device)
+            index = torch.from_numpy(member[rows]).to(first.device)[inside]
+            values = vectors[rows][inside].float()
+            if how == "mean":
+                pooled.index_add_(0, index, values)
+            else:
+                pooled.scatter_reduce_(0, index[:, None].expand_as(values), values, "amax")
+    if how == "mean":
+        sizes = np.bincount(np.concatenate([member[member >= 0] for _, member in parts]), minlength=count)
+        pooled /= torch.from_numpy(sizes).to(pooled)[:, None]
+    return pooled
