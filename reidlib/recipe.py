@@ -22,6 +22,7 @@ def options(**values: Any) -> Options:
 class Data:
     """A dataset by name; `size`, `world` and `preset` say which synthetic one, `version` which bytes.
 
+    `layout` is the real dataset whose files, cameras and split a synthetic world has, "" Market-1501.
     `version` is the benchmark's version for synthetic data and a digest of the sorted file names and sizes
     for real data; `reidlib.run` fills it in.
     """
@@ -31,6 +32,7 @@ class Data:
     world: int = 0
     preset: str = "default"
     version: str = ""
+    layout: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,12 @@ class Recipe:
     """Everything that decides a training; equal recipes are one run.
 
     options: of the model, `image_size` (height, width) in pixels among them. datasets: trained on together, as a
-    union. augment: (operation, amount) in order. validation: share of the training identities held out, never trained
-    on; `validations` times in a training they give the held-out accuracy. revision: raised by hand when code
-    changes what a recipe means. parent: the recipe whose weights this one starts from, so that a paper's stages
-    (pre-train and fine-tune, retrain on hard negatives) are recipes. trainable: only parameters whose name in
-    the model starts with it are trained, all with "".
+    union. split: its number where a dataset has several, and the seed of the held-out people. augment: (operation,
+    amount) in order. validation: share of the training identities held out, never trained on; `validations` times
+    in a training they give the held-out accuracy. revision: raised by hand when code changes what a recipe means.
+    parent: the recipe whose weights this one starts from, so that a paper's stages (pre-train and fine-tune, retrain
+    on hard negatives) are recipes. trainable: only parameters whose name in the model starts with it are trained,
+    all with "".
     """
 
     system: str

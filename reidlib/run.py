@@ -14,10 +14,9 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from reidlib.data import DATASETS, load, union
+from reidlib.data import SYNTHETIC, load, registry, union
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, hold_out
-from reidlib.data.synthetic import DOMAINS
 from reidlib.evaluation import PROTOCOLS, Evaluation, evaluate, rank_list
 from reidlib.mining import hardest_negatives
 from reidlib.models import Descriptor, Encoding, ReIDModel, build
@@ -27,20 +26,27 @@ from reidlib.store import Run, RunStore, run_name
 from reidlib.training import Pixels, fit
 
 
-class NotAvailable(LookupError):
-    """A dataset that cannot be read here; rows that need it say "not run"."""
+class NotAvailable(FileNotFoundError):
+    """A dataset that is not here; rows that need it say "not run"."""
 
 
 @cache
-def read_benchmark(data: Data, root: Path | None) -> Benchmark:
-    """The benchmark a recipe names, generated if it is synthetic; NotAvailable if it cannot be had here."""
-    if data.name in DOMAINS:
-        return load(data.name, root=root, size=data.size, world=data.world, preset=data.preset)
-    if data.name not in DATASETS:
-        raise NotAvailable(f"no loader for dataset {data.name!r} yet; there are {', '.join(DATASETS)}")
+def read_benchmark(data: Data, root: Path | None, split: int = 0) -> Benchmark:
+    """The benchmark a recipe names, generated if it is synthetic; NotAvailable if it is not below `root`.
+
+    split: counted modulo the number of splits the dataset has.
+    """
+    real = registry.DATASETS.get(data.layout or data.name)
+    number = split % real.splits if real else 0
+    if data.name in SYNTHETIC:
+        made = {"size": data.size, "world": data.world, "preset": data.preset, "layout": data.layout}
+        return load(data.name, root=root, split=number, **made)  # type: ignore[arg-type]
     if root is None:
         raise NotAvailable(f"{data.name} is a real dataset: say where it lies with data_root")
-    return load(data.name, root=root)
+    try:
+        return load(data.name, root=root, split=number)
+    except FileNotFoundError as error:
+        raise NotAvailable(str(error)) from None
 
 
 def _processor(field: str) -> str:
@@ -131,7 +137,7 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
     model, history, identities = _trained(recipe, how)
     trained = time.perf_counter() - began
     evaluations = {item: _score(model, item, how.data_root, how.device, how.progress) for item in settings}
-    benchmarks = {data.name: read_benchmark(data, how.data_root) for data in recipe.datasets}
+    benchmarks = {data.name: read_benchmark(data, how.data_root, recipe.split) for data in recipe.datasets}
     benchmark = next(iter(benchmarks.values()))
     return how.store.save(
         recipe,
@@ -155,8 +161,13 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
 
 def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
     """The recipe's model after training, in eval mode, its history, and the number of identities it saw."""
-    parts = [read_benchmark(data, how.data_root).train for data in recipe.datasets]
-    train, held_out = hold_out(union(parts), recipe.validation, seed=recipe.split)
+    parts = [read_benchmark(data, how.data_root, recipe.split) for data in recipe.datasets]
+    aside = [part.validation for part in parts if part.validation is not None]
+    train = union([part.train for part in parts])
+    if len(aside) == len(parts):  # the published split names its validation people
+        held_out = union(aside)
+    else:
+        train, held_out = hold_out(train, recipe.validation, seed=recipe.split)
     model = build_model(recipe, identities=len(train.identities))
     if recipe.parent is not None:
         inherit(model, _parent_weights(recipe.parent, how))
@@ -235,7 +246,7 @@ def _score(
     model: ReIDModel, settings: EvaluationSettings, data_root: Path | None, device: str, progress: bool
 ) -> tuple[Evaluation, Split]:
     """One evaluation of a trained model, and the query split it is of."""
-    benchmark = read_benchmark(settings.data, data_root)
+    benchmark = read_benchmark(settings.data, data_root, settings.split)
     before = {name: getattr(model, name) for name, _ in settings.scoring}
     for name, value in settings.scoring:
         setattr(model, name, value)

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from reidlib.data import COUNTERPARTS, DATASETS, project_root
+from reidlib.data import DATASETS, SYNTHETIC, project_root, registry
 from reidlib.data.splits import Benchmark
-from reidlib.data.synthetic import BENCHMARK_VERSION, DOMAINS
+from reidlib.data.synthetic import BENCHMARK_VERSION
 from reidlib.recipe import Data, EvaluationSettings, Paper, Profile, Recipe, Row, fingerprint
 from reidlib.run import NotAvailable, read_benchmark, train_and_evaluate
 from reidlib.store import Run, RunStore, Trial
@@ -81,18 +81,24 @@ class Study:
     def data(self, named: Data, trial: int, profile: str) -> Data:
         """The concrete dataset that stands for `named` in this study; on synthetic data, trial t has world t.
 
-        NotAvailable where there is none.
+        NotAvailable where it is not on disk.
         """
-        if self.dataset == "synthetic":
-            name = COUNTERPARTS.get(named.name, named.name)
-        else:
-            name = named.name if self.dataset == "real" else self.dataset
-        if name in DOMAINS:
+        name, layout = self.dataset, ""
+        if name == "synthetic":
+            known = named.name in registry.DATASETS
+            name = registry.DATASETS[named.name].counterpart if known else named.name
+            layout = named.name if known and named.name != "market1501" else ""
+        elif name == "real":
+            name = named.name
+        if name in SYNTHETIC:
             size = self.scale(profile).size
-            return Data(name, size, named.world + trial, named.preset, BENCHMARK_VERSION)
-        if name not in DATASETS:
-            raise NotAvailable(f"there is no loader and no synthetic counterpart for {name} yet")
+            return Data(name, size, named.world + trial, named.preset, BENCHMARK_VERSION, layout)
         return Data(name, version=read_benchmark(Data(name), self.data_root).digest[:16])
+
+    def split(self, datasets: Sequence[Data], trial: int) -> int:
+        """Trial t's split: number t where a dataset has several, else the only one."""
+        names = [data.layout or data.name for data in datasets]
+        return trial if any(name in registry.DATASETS and registry.DATASETS[name].splits > 1 for name in names) else 0
 
     def benchmark(self, name: str = "market1501", world: int = 0) -> Benchmark:
         """The images that stand for the dataset `name` in this study."""
@@ -105,16 +111,18 @@ class Study:
         def concrete(recipe: Recipe) -> Recipe:
             datasets = tuple(self.data(data, trial, profile) for data in recipe.datasets)
             parent = None if recipe.parent is None else concrete(recipe.parent)
-            return replace(recipe, datasets=datasets, seed=recipe.seed + trial, parent=parent)
+            split = recipe.split + self.split(datasets, trial)
+            return replace(recipe, datasets=datasets, split=split, seed=recipe.seed + trial, parent=parent)
 
         return concrete(self.scale(profile).scale(row.recipe))
 
     def settings(self, row: Row, trial: int, profile: str) -> tuple[EvaluationSettings, ...]:
         """The row's evaluations as trial `trial` makes them."""
-        queries = self.scale(profile).queries
-        return tuple(
-            replace(item, data=self.data(item.data, trial, profile), queries=queries) for item in row.evaluations
-        )
+        queries, found = self.scale(profile).queries, []
+        for item in row.evaluations:
+            data = self.data(item.data, trial, profile)
+            found.append(replace(item, data=data, split=item.split + self.split([data], trial), queries=queries))
+        return tuple(found)
 
     def trials(self, row: Row, profile: str) -> tuple[int, ...]:
         """The row's trials in this study."""
@@ -152,7 +160,8 @@ class Study:
         """The trainings that `select` needs, each recipe once: a row's key, a table's ("table4"), or "" for all.
 
         First trials come first, and within them rows that claims compare, so that an interrupted queue
-        leaves the most telling comparisons; a recipe comes after its parent.
+        leaves the most telling comparisons; a recipe comes after its parent. Rows whose dataset is not on disk
+        are left out; NotAvailable where that leaves none.
         """
         profile = self.shown_profile()
         wanted = select.rstrip("/")
@@ -165,11 +174,13 @@ class Study:
             raise ValueError(f"{self.paper.key} has no row or table {select!r}{hint}")
         compared = {key for claim in self.paper.claims for pair in claim.pairs for key in pair}
         jobs: dict[str, Job] = {}
+        absent: NotAvailable | None = None
         for row in rows:
             for trial in self.trials(row, profile):
                 try:
                     recipe, settings = self.recipe(row, trial, profile), self.settings(row, trial, profile)
-                except NotAvailable:
+                except NotAvailable as error:
+                    absent = absent or error
                     continue
                 key = fingerprint(recipe)
                 if key in jobs:  # another row with the same training: its evaluations join, and so does `keep`
@@ -179,6 +190,8 @@ class Study:
                     jobs[key] = replace(known, settings=joined, row=kept)
                 else:
                     jobs[key] = Job(row, trial, profile, recipe, settings)
+        if absent is not None and not jobs:
+            raise absent
         parents = {fingerprint(job.recipe.parent) for job in jobs.values() if job.recipe.parent is not None}
         for key, job in jobs.items():
             figures = job.row.keep and job.trial == 0
@@ -287,7 +300,7 @@ def study(
     root = Path(data_root).expanduser() if data_root else None
     if root is not None and not root.is_dir():
         raise ValueError(f"data_root={data_root!r}: there is no such folder")
-    if root is None and dataset not in ("synthetic", *DOMAINS):
+    if root is None and dataset not in ("synthetic", *SYNTHETIC):
         raise ValueError(f"dataset={dataset!r} is read from disk: say where it lies with data_root='/path/to/datasets'")
     home = project_root()
     folders: Sequence[Path] = (Path(runs_dir),) if runs_dir else (home / "build" / "runs", home / "data" / "runs")

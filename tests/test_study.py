@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reidlib.recipe import Data, Recipe
+from reidlib.run import NotAvailable
 from reidlib.study import Study, paper, study
 
 
@@ -98,8 +99,26 @@ def test_a_parent_is_scaled_with_its_child_comes_before_it_and_keeps_its_weights
     assert chapter.recipe(child, 3, "smoke").parent == chapter.recipe(row, 3, "smoke")
 
 
-def test_rows_without_their_dataset_make_no_jobs(tmp_path):
-    assert not [job for job in smoke(tmp_path).jobs() if job.row.key.startswith(("table2", "table3"))]
+def test_a_synthetic_copy_has_its_datasets_layout_and_trial_t_its_split_t(tmp_path):
+    chosen = study("personnet", profile="laptop", runs_dir=str(tmp_path))
+    for key, layout, splits in (("table2", "cuhk03-labeled", [0, 1]), ("table4", "", [0, 0])):
+        row = chosen.paper.row(f"{key}/personnet")
+        recipes = [chosen.recipe(row, trial, "laptop") for trial in (0, 1)]
+        settings = [chosen.settings(row, trial, "laptop")[0] for trial in (0, 1)]
+        assert [recipe.split for recipe in recipes] == [item.split for item in settings] == splits
+        assert {data.layout for recipe in recipes for data in recipe.datasets} == {layout}
+        assert {item.data.layout for item in settings} == {layout}
+
+
+def test_rows_whose_dataset_is_not_on_disk_are_left_out(tmp_path, plaza_tiny):
+    folder = plaza_tiny.gallery.paths[0].parents[1]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "Market-1501").symlink_to(folder)
+    chosen = smoke(tmp_path / "runs", dataset="real", data_root=str(tmp_path / "data"))
+    assert {job.row.table for job in chosen.jobs()} == {"Table IV", "Open points", "Tuning"}
+    with pytest.raises(NotAvailable, match="CUHK03"):
+        chosen.jobs("table2")
+    assert not any(trial.run for trial in chosen.results("Table II")["table2/personnet"])
 
 
 def test_a_row_is_selected_alone_and_a_table_whole(tmp_path):

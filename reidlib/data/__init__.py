@@ -4,7 +4,6 @@ import os
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from reidlib.data import registry
 from reidlib.data.folders import default_cache, default_root, project_root
@@ -12,10 +11,8 @@ from reidlib.data.splits import Benchmark, Split, hold_out, union
 
 SYNTHETIC = ("plaza", "campus")
 DATASETS = (*registry.DATASETS, *SYNTHETIC)
-COUNTERPARTS = {"market1501": "plaza", "dukemtmc": "campus"}  # real -> the synthetic world that stands in
 
 __all__ = [
-    "COUNTERPARTS",
     "DATASETS",
     "SYNTHETIC",
     "Benchmark",
@@ -60,8 +57,7 @@ def load(
 
     _check("layout", layout or "market1501", registry.DATASETS)
     real = registry.DATASETS[layout or "market1501"]
-    other: dict[str, Any] = {} if real.layout == "market1501" else {"layout": real.layout}
-    folder = synthetic.make(name, size, top, world=world, preset=preset, workers=workers, **other)
+    folder = synthetic.make(name, size, top, world=world, preset=preset, layout=real.layout, workers=workers)
     return replace(_read(real, folder, split), name=name)
 
 
