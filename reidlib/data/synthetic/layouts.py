@@ -46,7 +46,7 @@ class Layout:
     """One dataset's files; `plan` takes the seed, the domain and the size's name."""
 
     rig: Rig
-    sizes: Mapping[str, Any]
+    sizes: dict[str, Any]
     plan: Callable[[int, str, str], Plan]
     texts: tuple[str, ...] = ()  # names of `Plan.texts`
     archive: str = ""  # the file the images are packed into

@@ -74,7 +74,8 @@ class Rig:
     cameras: int = CAMERAS
     directions: int = CAMERAS  # people walk past camera 1, 2, ... in this many directions, then again
     image_size: tuple[int, int] = IMAGE_SIZE  # height, width in pixels
-    same_shots: bool = False  # a labeled and a detected box of one index are cut out of the same frame
+    # A labeled and a detected box of one index show the same moment, placed differently around the person.
+    same_shots: bool = False
 
 
 @dataclass(frozen=True)
