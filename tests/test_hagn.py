@@ -1,6 +1,8 @@
 """HAGN against loops over its 21 windows, its equations written out, the printed shapes and the released counts."""
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,8 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reidlib.evaluation import evaluate
 from reidlib.models import build
+from reidlib.models import options as options_of
 from reidlib.models.hagn import HAGN, ORDERS, TABLE_X, ChannelAttention, Linears, SpatialAttention, windows
 from reidlib.objectives import Batch, IdentityObjective
+from reidlib.papers.hagn import PAPER
+from reidlib.recipe import Row, plain
+from reidlib.tables import printed_values
+from reidlib.training import learning_rate_factor
 
 SMALL = {"trunk": "test_resnet", "image_size": (192, 64), "width": 6, "features": 5, "identities": 7}
 CHANNELS = {1: 32, 2: 48, 3: 192, 4: 96}  # of test_resnet
@@ -338,3 +345,74 @@ def test_responses_are_the_maps_of_both_images() -> None:
 def test_mistakes_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         hagn(**options)
+
+
+def rows(table: str) -> list[Row]:
+    return [row for row in PAPER.rows if row.table == table]
+
+
+def test_tables_2_to_10_are_40_trainings() -> None:
+    """20 on Market-1501, 17 on DukeMTMC-reID, both CUHK03-NP and MSMT17; cross-domain scores need none."""
+    printed = {row.recipe for row in PAPER.rows if row.recipe and row.printed and row.table.startswith("Table")}
+    trained = Counter(data.name for recipe in printed for data in recipe.datasets)
+    assert trained == {"market1501": 20, "dukemtmc": 17, "cuhk03-np-labeled": 1, "cuhk03-np-detected": 1, "msmt17": 1}
+    assert {row.recipe for row in rows("Table VIII") if not row.added} == {
+        row.recipe for row in rows("Table VI") if not row.added
+    }
+
+
+def test_every_printed_line_has_its_rows() -> None:
+    for table in {row.table for row in PAPER.rows if row.printed}:
+        printed = printed_values("hagn", table)
+        assert {row.printed[1] for row in rows(table) if row.printed} == set(printed.row)
+
+
+def test_cumulative_rows_differ_by_their_component() -> None:
+    """Table VI, HA-12, HA-15: what each step changes, from the baseline to the full model with its default options."""
+    recipes = [PAPER.row(f"table6/market-{key}").recipe for key in ("baseline", "tricks", "mpfe", "mgo", "sam", "cam")]
+    flat = [{**plain(recipe), **dict(recipe.options), "options": None} for recipe in recipes]
+    changed = [{name for name in a | b if a.get(name) != b.get(name)} for a, b in pairwise(flat)]
+    assert changed == [
+        {"augment", "schedule", "objective_options"},
+        {"extractor", "loss_weights"},
+        {"parts"},
+        {"stages", "order"},
+        {"order"},
+    ]
+    defaults = options_of("hagn")
+    assert all(defaults[name] == value for name, value in recipes[-1].options)
+
+
+@pytest.mark.parametrize(("released", "rates"), [(False, (0, 1.5e-4, 3e-4)), (True, (3e-4, 5.15e-3, 1e-2))])
+def test_the_rate_is_equation_6_or_the_released_codes(released: bool, rates: tuple[float, ...]) -> None:
+    recipe = PAPER.row("open/warm-up" if released else "table2/ours").recipe
+
+    def rate(epoch: float) -> float:
+        return recipe.optimiser.lr * learning_rate_factor(recipe.schedule, epoch / 150)
+
+    assert [rate(0), rate(5), rate(10 - 1e-9)] == pytest.approx(rates)
+    assert [rate(epoch) for epoch in (10, 59, 61, 91, 121)] == pytest.approx([0.01, 0.01, 0.005, 0.0025, 0.00125])
+    assert recipe.steps == 150 * 12936 // 64
+
+
+def test_claims_compare_rows_of_one_dataset_with_half_the_printed_effect() -> None:
+    for claim in PAPER.claims:
+        for pair in claim.pairs:
+            first, second = (PAPER.row(key) for key in pair)
+            assert first.evaluations == second.evaluations
+            assert min(first.trials, second.trials) >= claim.replicates
+        if claim.printed_effect is not None:
+            found = [[float(printed_map(PAPER.row(key))) for key in pair] for pair in claim.pairs]
+            assert min(a - b for a, b in found) == pytest.approx(claim.printed_effect)
+            assert claim.margin == pytest.approx(min(1.0, max(0.3, claim.printed_effect / 2)))
+
+
+def printed_map(row: Row) -> str:
+    """The printed mAP of a row, in the column of the dataset it is scored on."""
+    table, name = row.printed
+    values = printed_values("hagn", table)
+    target = {"market1501": "Market", "dukemtmc": "Duke"}[row.evaluations[0].data.name]
+    found = values[
+        (values.row == name) & (values.metric == "mAP") & values.dataset.str.split("->").str[-1].str.startswith(target)
+    ]
+    return found.value.item()
