@@ -36,7 +36,11 @@ HEADINGS = {  # datasets and protocols as tables head them, where the paper prin
     "cuhk01": "CUHK01",
     "viper": "VIPeR",
 }
-PROTOCOL_HEADINGS = {"market1501": "full gallery", "single-shot": "single shot"}
+PROTOCOL_HEADINGS = {
+    "market1501": "full gallery",
+    "market1501-flip": "full gallery, mirrored",
+    "single-shot": "single shot",
+}
 # Queries behind a printed rank-1; on single-shot sets, the people of one gallery draw.
 PRINTED_QUERIES = {
     "market-1501": 3368,
@@ -57,9 +61,17 @@ def paper_values() -> pd.DataFrame:
 
 
 def printed_values(paper: str, table: str) -> pd.DataFrame:
-    """One printed table, in printed order; empty where the paper prints none of that name."""
+    """One printed table, in printed order; empty where the paper prints none of that name.
+
+    Accuracies that it prints as fractions (HAGN's README) are in percent.
+    """
     values = paper_values()
-    return values[(values.paper.str.lower() == paper.lower()) & (values.table == table)].reset_index(drop=True)
+    found = values[(values.paper.str.lower() == paper.lower()) & (values.table == table)].reset_index(drop=True)
+    accuracies = found.metric.map(measure).notna() & (found.value != "")
+    numbers = pd.to_numeric(found.value[accuracies], errors="coerce")
+    if len(numbers) and numbers.max() <= 1:
+        found.loc[accuracies, "value"] = (100 * numbers).map("{:.2f}".format)
+    return found
 
 
 def measure(metric: str) -> str | None:
@@ -95,9 +107,10 @@ def mean_sd(values: np.ndarray) -> str:
 def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     """One table of a paper, in percent: a printed and a measured column for each metric.
 
-    Columns are (column group, metric, "printed" or the data and profile measured on). Measured cells read
-    "mean ± sd (trials)", "not run", or "quoted" for rows of other papers' methods. `attrs["notes"]` has the
-    provenance and the deviations, one sentence each. ValueError where the paper has no such table.
+    Columns are (column group, metric, "printed" or the data and profile measured on). Rows of one label are one line:
+    a table with a training a dataset has a row for each. Measured cells read "mean ± sd (trials)", "not run", or
+    "quoted" for rows of other papers' methods. `attrs["notes"]` has the provenance and the deviations, one sentence
+    each. ValueError where the paper has no such table.
     """
     printed = printed_values(paper.key, name)
     rows = [row for row in paper.rows if row.table == name]
@@ -105,47 +118,59 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     if not rows:
         known = sorted({row.table for row in paper.rows})
         raise ValueError(f"{paper.key} has no table {name!r}; choose from {known}")
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        lines.setdefault(row.label + (" +" if row.added else ""), []).append(row)
     cells: dict[tuple[str, str, str], list[str]] = {}
     for group, metric, column, print_on in _columns(rows, printed):
         if print_on:
-            cells[group, metric, "printed"] = [_printed(printed, row, group, metric) for row in rows]
+            cells[group, metric, "printed"] = [_printed(printed, line[0], group, metric) for line in lines.values()]
         if column is not None:
-            here = _measured_on([trial for row in rows for trial in results.get(row.key, ())], column)
-            cells[group, metric, here] = [_cell(row, results, column, metric) for row in rows]
-    frame = pd.DataFrame(cells, index=pd.Index([row.label + (" +" if row.added else "") for row in rows], name=""))
+            here = _measured_on(rows, results, column)
+            cells[group, metric, here] = [_cell(line, results, column, metric) for line in lines.values()]
+    frame = pd.DataFrame(cells, index=pd.Index(list(lines), name=""))
     notes = [provenance(results[row.key] for row in rows if row.key in results)]
     if any(row.added for row in rows):
         notes.append("+ added here; the paper has no such row.")
     if frame.apply(lambda cell: cell.str.contains("†")).to_numpy().any():
         notes.append(f"† more than {TIED:.0%} of the queries' first hits tie with a wrong image.")
     notes += _sampling_errors(rows, printed)
-    notes += [f"{row.label}: {text}." for row in rows for text in row.deviations]
+    notes += dict.fromkeys(f"{row.label}: {text}." for row in rows for text in row.deviations)
     frame.attrs["notes"] = [note for note in notes if note]
     return frame
 
 
-def _columns(rows: Sequence[Row], printed: pd.DataFrame) -> Iterable[tuple[str, str, int | None, bool]]:
-    """(group, metric, index into the rows' evaluations or None, printed?) of each pair of columns.
+Column = tuple[Data, str, int]  # dataset, protocol, and a number where a row is scored in several ways
+
+
+def _scored(row: Row) -> dict[Column, int]:
+    """The columns that a row is scored in -> the index of the evaluation."""
+    found: dict[Column, int] = {}
+    for index, item in enumerate(row.evaluations):
+        number = sum((data, protocol) == (item.data, item.protocol) for data, protocol, _ in found)
+        found[item.data, item.protocol, number] = index
+    return found
+
+
+def _columns(rows: Sequence[Row], printed: pd.DataFrame) -> Iterable[tuple[str, str, Column | None, bool]]:
+    """(group, metric, column of the rows' evaluations or None, printed?) of each pair of columns.
 
     The n-th printed dataset is the n-th dataset the rows are evaluated on; further protocols follow unprinted.
     """
-    evaluations = max((row.evaluations for row in rows), key=len, default=())
-    first: dict[Data, int] = {}
-    for index, item in enumerate(evaluations):
-        first.setdefault(item.data, index)
-    indices = list(first.values())
+    columns = list(dict.fromkeys(column for row in rows for column in _scored(row)))
+    first = {column[0]: column for column in reversed(columns)}
+    known = [first[data] for data in dict.fromkeys(data for data, _, _ in columns)]
     for number, group in enumerate(printed.dataset.unique()):
         for metric in printed[printed.dataset == group].metric.unique():
-            known = measure(metric) is not None and number < len(indices)
-            yield group, metric, indices[number] if known else None, True
-    for index, item in enumerate(evaluations):
-        if printed.empty or index not in indices:
+            shown = measure(metric) is not None and number < len(known)
+            yield group, metric, known[number] if shown else None, True
+    for column in columns:
+        if printed.empty or column not in known:
             for heading, _ in SHOWN:
-                names = (
-                    HEADINGS.get(item.data.name, item.data.name),
-                    PROTOCOL_HEADINGS.get(item.protocol, item.protocol),
-                )
-                yield ", ".join(dict.fromkeys(names)), heading, index, False
+                data, protocol, number = column
+                names = [HEADINGS.get(data.name, data.name), PROTOCOL_HEADINGS.get(protocol, protocol)]
+                names += [data.preset] * (data.preset != "default") + [f"scoring {number + 1}"] * (number > 0)
+                yield ", ".join(dict.fromkeys(names)), heading, column, False
 
 
 def _printed(printed: pd.DataFrame, row: Row, group: str, metric: str) -> str:
@@ -169,11 +194,11 @@ def _sampling_errors(rows: Sequence[Row], printed: pd.DataFrame) -> list[str]:
         texts = dict(zip(lines.row, lines.value, strict=False))
         ours = [row for row in rows if row.recipe and row.printed and texts.get(row.printed[1])]
         if queries and ours:
-            errors = [
+            errors = dict.fromkeys(
                 f"{row.label} ±{printed_error(float(texts[row.printed[1]]), queries):.1f}"
                 for row in ours
                 if row.printed
-            ]
+            )
             notes.append(
                 f"Sampling error of the printed rank-1 on {group} (one standard error, {queries} queries): "
                 f"{', '.join(errors)} points."
@@ -181,20 +206,31 @@ def _sampling_errors(rows: Sequence[Row], printed: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _cell(row: Row, results: Results, column: int, metric: str) -> str:
-    if row.recipe is None:
+def _cell(line: Sequence[Row], results: Results, column: Column, metric: str) -> str:
+    """What the row of this line that is scored in this column measured."""
+    if line[0].recipe is None:
         return QUOTED
-    trials = results.get(row.key, ())
+    row = next((row for row in line if column in _scored(row)), None)
+    if row is None:
+        return ""
+    trials, index = results.get(row.key, ()), _scored(row)[column]
     name = measure(metric)
     assert name is not None
-    text = mean_sd(measured(trials, column, name))
-    tied = [found["tied"] for trial in trials if (found := trial.metrics(column)) is not None]
+    text = mean_sd(measured(trials, index, name))
+    tied = [found["tied"] for trial in trials if (found := trial.metrics(index)) is not None]
     return f"{text} †" if tied and np.mean(tied) > TIED else text
 
 
-def _measured_on(trials: Iterable[Trial], column: int) -> str:
+def _measured_on(rows: Iterable[Row], results: Results, column: Column) -> str:
     """The data and the profile that a measured column is from, e.g. "plaza small, laptop"."""
-    return "; ".join(dict.fromkeys(_condition(trial, column) for trial in trials if trial.metrics(column))) or "here"
+    found = [
+        _condition(trial, index)
+        for row in rows
+        if (index := _scored(row).get(column)) is not None
+        for trial in results.get(row.key, ())
+        if trial.metrics(index)
+    ]
+    return "; ".join(dict.fromkeys(found)) or "here"
 
 
 def _condition(trial: Trial, column: int) -> str:
@@ -365,7 +401,8 @@ def _reproduced(paper: Paper, claim: Claim, results: Results, column: int, data:
         if row.printed is None or data.name != row.evaluations[column].data.name:
             return False
         printed = printed_values(paper.key, row.printed[0])
-        group = printed.dataset.unique()[column]
+        scored = [item.data for other in paper.rows if other.table == row.table for item in other.evaluations]
+        group = printed.dataset.unique()[list(dict.fromkeys(scored)).index(row.evaluations[column].data)]
         lines = printed[(printed.row == row.printed[1]) & (printed.dataset == group)]
         texts = lines[lines.metric.map(measure) == claim.measure].value.tolist()
         if not texts or not within_prediction(measured(results[key], column, claim.measure), float(texts[0])):

@@ -96,6 +96,7 @@ def test_every_printed_value_is_there() -> None:
         ("MLS", "Table 2", "Ours-(L2, L3, L4)", "CUHK03 detected", "top-1", "86.45"),
         ("CASN", "Table 3", "CASN(PCB)", "CUHK03-NP detected", "R-1", "71.5"),
         ("HAGN", "Table X", "stage 1-3", "Market-1501", "Rank-1", "94.42"),
+        ("HAGN", "official README", "released code's table", "DukeMTMC-reID", "TOP@5", "94.52"),  # 0.945242
     ],
 )
 def test_values_checked_by_hand(paper: str, table: str, row: str, dataset: str, metric: str, value: str) -> None:
@@ -145,6 +146,26 @@ def test_one_trial_has_no_spread_and_an_empty_store_no_number(make: Make) -> Non
     empty = table(PAPER, "Table IV", {})
     assert empty["Market-1501", "mAP", "here"].tolist() == ["quoted", "not run", "not run"]
     assert not any("Measured" in note for note in empty.attrs["notes"])
+
+
+def test_a_line_trained_anew_for_every_dataset_is_a_row_for_each(make: Make) -> None:
+    """HAGN's Table VI: the Market column is of a training on Market-1501, the Duke column of one on Duke."""
+    duke = Data("dukemtmc")
+    rows = tuple(
+        Row(f"table6/{label}-{data.name}", "Table VI", label, ("Table VI", label), A, (EvaluationSettings(data),))
+        for data in (MARKET, duke)
+        for label in ("Baseline", "+ MGO")
+    )
+    paper = Paper("hagn", "HAGN", rows, (), (("laptop", Profile("small")),))
+    results = {
+        "table6/Baseline-market1501": make(A, [0.3]),
+        "table6/Baseline-dukemtmc": make(A, [0.2], data=lambda trial: Data("campus", "small", trial)),
+    }
+    got = table(paper, "Table VI", results)
+    assert list(got.index) == ["Baseline", "+ MGO"]
+    assert got["Market-1501", "mAP", "plaza small, laptop"].tolist() == ["30.0 (1)", "not run"]
+    assert got["DukeMTMC-reID", "mAP", "campus small, laptop"].tolist() == ["20.0 (1)", "not run"]
+    assert got["DukeMTMC-reID", "mAP", "printed"].tolist() == ["63.7", "77.9"]
 
 
 def test_a_table_of_our_own_has_measured_columns_only(make: Make) -> None:
