@@ -352,8 +352,13 @@ def _measures(model: ReIDModel, history: pd.DataFrame, benchmark: Benchmark, dev
         measures["final_accuracy"] = float(history["accuracy"].iloc[-1])
     a, b, same = _pair_images(benchmark, model, 200, device)
     compared = model.compare(model.encode(a), model.encode(b))
-    if "difference" in compared:  # mean squared response of the difference layer, on either kind of pair
-        energy = compared["difference"].float().square().mean((1, 2, 3)).cpu().numpy()
-        alike, unlike = float(energy[same].mean()), float(energy[~same].mean())
-        measures["difference_energy_share"] = unlike / (alike + unlike)  # 0.5 where the layer tells nothing
+    apart = {}  # what should be larger on pairs of two people
+    if "difference" in compared:  # the mean squared response of the difference layer
+        apart["difference_energy_share"] = compared["difference"].float().square().mean((1, 2, 3))
+    if "attention" in compared:  # the distance of both images' attention
+        apart["attention_distance_share"] = compared["attention"]
+    for name, values in apart.items():
+        alike, unlike = (float(values.cpu().numpy()[kind].mean()) for kind in (same, ~same))
+        if alike + unlike:
+            measures[name] = unlike / (alike + unlike)  # 0.5 where it tells nothing
     return measures

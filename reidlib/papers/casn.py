@@ -1,0 +1,339 @@
+"""CASN (2019): its tables, figures and claims as rows. Data only; CA-numbers as in `reidlib.models.casn`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reidlib.recipe import (
+    Claim,
+    Data,
+    EvaluationSettings,
+    Optimiser,
+    Options,
+    Paper,
+    Profile,
+    Recipe,
+    Row,
+    Sampling,
+    Schedule,
+    options,
+)
+
+MARKET, DUKE = Data("market1501"), Data("dukemtmc")
+DETECTED, LABELED = Data("cuhk03-np-detected"), Data("cuhk03-np-labeled")
+TRAIN_IMAGES = {"market1501": 12936, "dukemtmc": 16522, "cuhk03-np-detected": 7365, "cuhk03-np-labeled": 7368}
+EPOCHS, BATCH = 40, 16  # Sec. 4
+
+# Sec. 4: SGD with momentum 0.9, learning rate 0.03, a tenth of it from epoch 30, batches of 16: here 16 pairs over 16
+# images, half of them of one person, which meets both readings (CA-15). Weight decay and mirroring are unstated (CA-2).
+CASN = Recipe(
+    system="casn",
+    objective="casn",
+    datasets=(MARKET,),
+    sampling=Sampling("pairs", pairs=BATCH),
+    augment=(("flip", 0.5),),
+    optimiser=Optimiser("sgd", lr=0.03, momentum=0.9, weight_decay=5e-4),
+    schedule=Schedule("step", points=((30 / EPOCHS, 0.1),)),
+    steps=EPOCHS * TRAIN_IMAGES["market1501"] // BATCH,
+    validations=10,
+)
+IDENTITY_ALONE = (("attention", 0.0), ("bce", 0.0), ("ia", 0.0))
+# The rows of Table 3 as loss weights. Without a BCE classifier the feature ranks alone.
+BASELINE = replace(CASN, loss_weights=IDENTITY_ALONE).with_options(attention=False)
+IA = replace(CASN, loss_weights=(("attention", 0.0), ("bce", 0.0))).with_options(attention=False)
+SA = replace(CASN, loss_weights=(("ia", 0.0),))
+BCE = replace(CASN, loss_weights=(("attention", 0.0), ("ia", 0.0)))  # L_sa contains L_bce; Fig. 7(a)
+VARIANTS = (
+    ("{}", "{} [34]", BASELINE),
+    ("{}-ia", "{} + IA", IA),
+    ("{}-sa", "{} + SA", SA),
+    ("casn-{}", "CASN({})", CASN),
+)
+BASES = (("ide", "IDE"), ("pcb", "PCB"))
+
+SCRATCH = "random initial weights instead of ImageNet's, except at profile paper"
+FEATURE = options(attention=False)
+FEW, MANY = 5, 10  # replicates: many for printed effects under 2 points
+
+
+def _on(data: Data, recipe: Recipe) -> Recipe:
+    """Trained on `data`, for as many epochs."""
+    share = TRAIN_IMAGES[data.name] / TRAIN_IMAGES[recipe.datasets[0].name]
+    parent = None if recipe.parent is None else _on(data, recipe.parent)
+    return replace(recipe, datasets=(data,), steps=round(recipe.steps * share), parent=parent)
+
+
+def _row(
+    key: str,
+    table: str,
+    label: str,
+    recipe: Recipe,
+    data: Data = MARKET,
+    printed: str = "",
+    scoring: Options = (),
+    **extra: object,
+) -> Row:
+    """One training, scored on `data`; a printed line of several datasets is one row each."""
+    protocols = ("market1501", "single-shot") if data == MARKET else ("market1501",)
+    settings = tuple(EvaluationSettings(data, protocol=protocol, scoring=scoring) for protocol in protocols)
+    return Row(key, table, label, (table, printed) if printed else None, _on(data, recipe), settings, **extra)  # type: ignore[arg-type]
+
+
+# PCB + RPP [34]: PCB, then its part classifier alone, then everything, at a tenth of the rate. That [34] trains so is
+# its text; a quarter of PCB's epochs for either stage is ours.
+PCB = replace(CASN, system="pcb", loss_weights=IDENTITY_ALONE)
+INDUCED = replace(PCB, parent=PCB, trainable="refine", steps=PCB.steps // 4).with_options(refined=True)
+REFINED = replace(INDUCED, parent=INDUCED, trainable="", optimiser=replace(PCB.optimiser, lr=0.003))
+
+
+def _against_others(number: int, quoted: tuple[str, ...], trained: tuple[tuple[str, Data], ...]) -> tuple[Row, ...]:
+    """Tables 1 and 2: the rows they quote, PCB + RPP among them, which is trained here too, and both CASNs."""
+    table = f"Table {number}"
+    return (
+        *(Row(f"table{number}/{name.split()[0].lower()}", table, name, (table, name)) for name in quoted),
+        *(
+            _row(f"table{number}/{side}-{key}", table, name, recipe, data, name, deviations=(SCRATCH,))
+            for side, data in trained
+            for key, name, recipe in (
+                ("pcb-rpp", "PCB+RPP [34]", REFINED),
+                *((f"casn-{base}", f"CASN ({name})", CASN.with_options(base=base)) for base, name in BASES),
+            )
+        ),
+    )
+
+
+TABLE_1 = _against_others(
+    1,
+    (
+        "BoW+XQDA [44]",
+        "LOMO+XQDA [22]",
+        "IDE [45]",
+        "PAN [47]",
+        "DPFL [41]",
+        "HA-CNN [21]",
+        "MLFN [4]",
+        "DaRe+RE [37]",
+        "MGN [36]",
+    ),
+    (("detected", DETECTED), ("labeled", LABELED)),
+)
+TABLE_2 = _against_others(
+    2,
+    (
+        "BoW+KISSME [44]",
+        "LOMO+XQDA [22]",
+        "SVDNet [33]",
+        "HA-CNN [21]",
+        "DuATM [28]",
+        "DNN CRF [6]",
+        "MGN [36]",
+    ),
+    (("duke", DUKE), ("market", MARKET)),
+)
+CORE = ("market-ide", "market-pcb", "market-casn-ide", "market-casn-pcb")
+SHOWN = ("market-ide", "market-ide-ia", "market-ide-sa", "market-casn-ide", "market-casn-pcb")  # Figs. 4, 5, 7, 8
+TABLE_3 = tuple(
+    _row(
+        f"table3/{(key := f'{side}-{variant.format(base)}')}",
+        "Table 3",
+        label.format(name).removesuffix(" [34]"),
+        recipe.with_options(base=base),
+        data,
+        label.format(name),
+        trials=MANY if data == MARKET and recipe != BASELINE else FEW,
+        core=key in CORE,
+        keep=key in SHOWN,
+        deviations=(SCRATCH,),
+    )
+    for side, data in (("cuhk03-np", DETECTED), ("duke", DUKE), ("market", MARKET))
+    for base, name in BASES
+    for variant, label, recipe in VARIANTS
+)
+DENSENET = (
+    _row(
+        "densenet/casn-ide",
+        "prose Sec. 4.1",
+        "CASN (IDE, DenseNet)",
+        CASN.with_options(trunk="densenet121", last_stride=2),  # the depth is unstated (CA-20)
+        DETECTED,
+        "CASN (IDE, DenseNet)",
+        deviations=(SCRATCH,),
+    ),
+    _row(
+        "densenet/ide",
+        "prose Sec. 4.1",
+        "IDE, DenseNet",
+        BASELINE.with_options(trunk="densenet121", last_stride=2),
+        DETECTED,
+        added=True,
+    ),
+)
+CONTROLS = (
+    *(
+        _row(
+            f"controls/{base}-bce",
+            "Controls",
+            f"{name} + BCE, without its attention loss",
+            BCE.with_options(base=base),
+            added=True,
+            keep=base == "ide",
+        )
+        for base, name in BASES
+    ),
+    # The rows that compare attention at test, ranked by the feature alone.
+    *(
+        _row(
+            f"feature/{variant.format(base)}",
+            "Controls",
+            f"{label.format(name)}, feature alone",
+            recipe.with_options(base=base),
+            scoring=FEATURE,
+            added=True,
+            trials=FEW if recipe == BCE else MANY,
+        )
+        for base, name in BASES
+        for variant, label, recipe in (*VARIANTS[2:], ("{}-bce", "{} + BCE", BCE))
+    ),
+    _row("controls/untrained", "Controls", "CASN(IDE), random weights", replace(CASN, steps=0), added=True),
+)
+# The five systems side by side, on one protocol.
+SIDE_BY_SIDE = _row(
+    "market/casn", "Market-1501", "CASN (PCB)", CASN.with_options(base="pcb"), deviations=(SCRATCH,), added=True,
+    core=True, keep=True,
+)  # fmt: skip
+
+# What the paper leaves open or contradicts: one change at a time, against table3/market-casn-ide.
+OPEN = (
+    *(
+        _row(f"open/{key}", "Open points", label, recipe, added=True, trials=3)
+        for key, label, recipe in (
+            ("stride-1", "Last stride 1 (CA-1)", CASN.with_options(last_stride=1)),
+            ("stride-2", "Last stride 2 (CA-1)", CASN.with_options(last_stride=2)),
+            ("dropout", "Dropout for ReLU in the identity classifier (CA-3)", CASN.with_options(between="dropout")),
+            ("absolute", "BCE on |f1 - f2| (CA-4)", CASN.with_options(difference="absolute")),
+            ("square", "BCE on the squared difference (CA-4)", CASN.with_options(difference="square")),
+            (
+                "probability",
+                "L_ia on the probability (CA-5)",
+                replace(CASN, objective_options=options(score="probability")),
+            ),
+            (
+                "hard-mask",
+                "A soft mask ten times as steep (CA-6)",
+                replace(CASN, objective_options=options(slope=100.0)),
+            ),
+            ("fixed-map", "L_ia not through M (CA-7)", replace(CASN, objective_options=options(through_map=False))),
+            ("threshold-0.1", "Alignment threshold 0.1 (CA-11)", CASN.with_options(threshold=0.1)),
+            ("no-alignment", "No alignment (CA-11)", CASN.with_options(threshold=None)),
+            (
+                "pcb-protocol",
+                "CASN(PCB) with a tenth of the rate for the trunk, as [34] has it (CA-18)",
+                replace(CASN, optimiser=replace(CASN.optimiser, lr=0.1, trunk=0.1)).with_options(base="pcb"),
+            ),
+        )
+    ),
+    *(
+        _row(f"open/{key}", "Open points", label, CASN, scoring=scoring, added=True, trials=3)
+        for key, label, scoring in (
+            ("row-z", "Terms of mean 0 and deviation 1 for each query (CA-16)", options(normalisation="row-z")),
+            ("global", "Terms between 0 and 1 over all queries (CA-16)", options(normalisation="global")),
+            ("unit", "Distances of unit features (CA-16)", options(features="unit")),
+            ("candidates", "Attention of the 50 nearest by feature only (CA-17)", options(candidates=50)),
+        )
+    ),
+)
+
+
+def _claim(
+    key: str,
+    statement: str,
+    source: str,
+    pairs: Sequence[tuple[str, str]],
+    printed: float | None = None,
+    measure: str = "mean_ap",
+) -> Claim:
+    """printed: the effect in points of mAP, the smallest where there are several pairs; None where we added a row.
+
+    The margin is half of it, within 0.3 to 1.0.
+    """
+    margin = 1.0 if printed is None else min(1.0, max(0.3, printed / 2))
+    many = printed is not None and printed < 2
+    return Claim(
+        key,
+        statement,
+        source,
+        tuple(pairs),
+        measure=measure,
+        margin=margin,
+        printed_effect=printed,
+        replicates=MANY if many else FEW,
+        added=printed is None,
+    )
+
+
+def _both(
+    better: str, worse: str, better_in: str = "table3/market-", worse_in: str = "table3/market-"
+) -> list[tuple[str, str]]:
+    """The comparison on either base."""
+    return [(better_in + better.format(base), worse_in + worse.format(base)) for base, _ in BASES]
+
+
+# Printed effects: the smallest of Table 3's on Market-1501.
+CLAIMS = (
+    _claim("ia", "Identification attention helps either baseline", "Table 3", _both("{}-ia", "{}"), 4.5),
+    _claim("sa", "Siamese attention helps either baseline", "Table 3", _both("{}-sa", "{}"), 5.3),
+    _claim(
+        "sa-not-bce",
+        "Siamese attention helps beyond the BCE loss that it contains",
+        "Table 3",
+        _both("{}-sa", "{}-bce", worse_in="controls/"),
+    ),
+    _claim(
+        "full",
+        "Both attentions together beat either alone",
+        "Table 3",
+        [*_both("casn-{}", "{}-ia"), *_both("casn-{}", "{}-sa")],
+        0.2,
+    ),
+    _claim(
+        "sa-over-ia",
+        "Siamese attention helps more than identification attention",
+        "Table 3",
+        _both("{}-sa", "{}-ia"),
+        0.8,
+    ),
+    _claim(
+        "attention-at-test",
+        "Comparing attention at test helps the same network's feature",
+        "Sec. 4",
+        [*_both("{}-sa", "{}-sa", worse_in="feature/"), *_both("casn-{}", "casn-{}", worse_in="feature/")],
+    ),
+    _claim(
+        "densenet",
+        "CASN helps a DenseNet baseline too",
+        "Sec. 4.1",
+        [("densenet/casn-ide", "densenet/ide")],
+    ),
+    _claim(
+        "consistent-profiles",
+        "Siamese attention lowers the attention distance of one person's images against that of two people's",
+        "Fig. 7",
+        _both("{}-sa", "{}-bce", worse_in="controls/"),
+        measure="attention_distance_share",
+    ),
+)
+
+SMALL = {"trunk": "test_resnet", "last_stride": 1}
+LAPTOP = tuple((system, options(**SMALL, image_size=(192, 64))) for system in ("casn", "pcb"))
+TINY = tuple((system, options(**SMALL, image_size=(96, 32), hidden=16)) for system in ("casn", "pcb"))
+PAPER = Paper(
+    key="casn",
+    title="Re-Identification with Consistent Attentive Siamese Networks",
+    rows=(*TABLE_1, *TABLE_2, *TABLE_3, *DENSENET, *CONTROLS, SIDE_BY_SIDE, *OPEN),
+    claims=CLAIMS,
+    profiles=(
+        ("smoke", Profile("tiny", 6e-5, pairs=8, queries=8, options=TINY, trials=1)),
+        ("laptop", Profile("small", 0.05, queries=50, options=LAPTOP)),
+        ("gpu", Profile("market", 0.03, pairs=64)),
+        ("paper", Profile("market", options=tuple((system, options(pretrained=True)) for system in ("casn", "pcb")))),
+    ),
+)
