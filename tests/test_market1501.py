@@ -155,3 +155,39 @@ def test_a_world_is_its_files(plaza_tiny):
     again = load_market1501(folder, "plaza")
     assert again.digest == plaza_tiny.digest
     assert np.array_equal(again.gallery.person_ids, plaza_tiny.gallery.person_ids)
+
+
+def test_hand_drawn_boxes_are_for_multi_query(tmp_path):
+    boxes = ["0003_c1s6_015971_00.jpg", "0003_c1s6_015996_00.jpg", "0002_c1s1_000451_00.jpg"]
+    assert load_market1501(write(tmp_path)).multi is None
+    multi = load_market1501(write(tmp_path, {"gt_bbox": boxes})).multi
+    assert multi.name == "multi"
+    assert multi.person_ids.tolist() == [3, 3]  # a person who trains asks nothing
+    assert multi.camera_ids.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("below", ["images", "distractors", "distractors_500k", "../distractors_500k"])
+def test_500k_distractors(tmp_path, below):
+    folder = tmp_path / "market1501" / "Market-1501-v15.09.15"
+    write(folder)
+    with pytest.raises(FileNotFoundError, match=r"lacks distractors_500k/ \(found bounding_box_test/, "):
+        load("market1501-500k", root=tmp_path)
+    write(folder, {below: ["0000_c3s1_000001_01.jpg", "00000002.jpg"]})
+    benchmark = load("market1501-500k", root=tmp_path)
+    assert benchmark.name == "market1501-500k"
+    assert benchmark.gallery.person_ids.tolist() == [-1, 0, 3, 3, 0, 0]
+    assert benchmark.gallery.camera_ids.tolist() == [1, 2, 1, 2, 0, 3]
+    assert len(load("market1501", root=tmp_path).gallery) == 4
+
+
+def test_a_person_on_both_sides(tmp_path):
+    names = with_names(bounding_box_train=[*NAMES["bounding_box_train"], "0003_c4s1_000451_03.jpg"])
+    with pytest.raises(ValueError, match=r"market1501: 1 people are in training and in the test set, such as \[3\]"):
+        load_market1501(write(tmp_path, names))
+
+
+def test_another_layout_is_for_drawn_worlds(tmp_path):
+    with pytest.raises(ValueError, match=r"layout='viper' is for plaza and campus; market1501 has its own"):
+        load("market1501", root=tmp_path, layout="viper")
+    with pytest.raises(ValueError, match=r"layout 'vipre' cannot be loaded, did you mean 'viper'"):
+        load("plaza", root=tmp_path, layout="vipre")

@@ -21,7 +21,7 @@ import numpy as np
 from reidlib.data.layout import IMAGES, Layout, find, labelled, look_alikes, some
 from reidlib.data.splits import Benchmark, Split, draw_people, joined
 
-PATTERN, TABLE = (Layout("Your own dataset", "any", (), ((name,),)) for name in ("pattern.txt", "labels.csv"))
+PATTERN, TABLE = (Layout("dataset of your own", "any", (), ((name,),)) for name in ("pattern.txt", "labels.csv"))
 PARTS = ("train", "query", "gallery", "validation")
 Rows = list[tuple[Path, str, str, str]]  # image, person, camera, split or ""
 
