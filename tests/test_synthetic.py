@@ -420,3 +420,15 @@ def test_a_folder_of_another_version_is_left_alone(
     with pytest.raises(ValueError, match="delete the folder or give another root"):
         make("plaza", "micro", folder.parent, progress=False)
     assert contents(folder) == files
+
+
+def test_a_script_without_a_guard_is_told_so_instead_of_waiting_for_itself(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from reidlib.data.synthetic import dataset\n"
+        "dataset.FEW = 0\n"
+        f"dataset.make('plaza', 'tiny', {str(tmp_path)!r}, workers=2, progress=False)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert 'call this from below `if __name__ == "__main__":`' in done.stderr

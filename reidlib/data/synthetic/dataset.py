@@ -3,7 +3,7 @@
 import errno
 import io
 import json
-import multiprocessing
+import multiprocessing.spawn
 import os
 import shutil
 import threading
@@ -92,6 +92,8 @@ def make(
         top.mkdir(parents=True, exist_ok=True)
         if _is_complete(folder, settings):
             return folder
+        # A worker that imports its parent's unguarded script comes by here, and would wait for its parent's lock.
+        multiprocessing.spawn.get_preparation_data("")  # RuntimeError in such an import
         with FileLock(top / f".{folder.name}.lock"):
             if not _is_complete(folder, settings):
                 _write(folder, settings, scene, workers, progress)
