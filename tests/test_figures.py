@@ -15,6 +15,7 @@ from reidlib import figures
 from reidlib.data.splits import Benchmark, Split
 from reidlib.figures.look import BLUE, VERMILLION
 from reidlib.figures.pictures import PART_COLOURS
+from reidlib.pages import Estimate
 
 
 @dataclass
@@ -166,6 +167,18 @@ def test_responses_share_a_scale_between_the_images_and_draw_the_difference():
     assert grid[2, 2].get_title() == "joint"
     with pytest.raises(ValueError, match="two maps of one shape or one map"):
         figures.responses((image, image), {"conv0": (a, b[:, :2])})
+
+
+def test_leads_draw_every_interval_around_its_mean():
+    found = {"a": Estimate(0.2, 0.1, 0.3, 5), "b": Estimate(-0.1, -0.2, 0.05, 1)}
+    axes = figures.leads(found, xlabel="lead (fraction)").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    lines = {line.get_gid(): line for line in axes.lines[1:3]}
+    assert list(lines["interval"].get_xdata()) == [0.1, 0.3]
+    assert list(lines["mean"].get_xdata()) == [0.2]
+    assert [text.get_text() for text in axes.texts] == ["5 trials", "1 trial"]
+    with pytest.raises(ValueError, match="at least one"):
+        figures.leads({}, xlabel="")
 
 
 def test_effects_draw_intervals_margins_and_the_papers_own_error():

@@ -167,6 +167,37 @@ def bars(counts: "pd.Series[int]", *, xlabel: str, ylabel: str) -> Figure:
     return figure
 
 
+class Interval(Protocol):
+    """Anything with a mean and an interval around it, as `reidlib.pages.Estimate`."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+    @property
+    def trials(self) -> int: ...
+
+
+def leads(estimates: Mapping[str, Interval], *, xlabel: str) -> Figure:
+    """One line a label: a difference with its interval, beside a line at zero where there is none."""
+    if not estimates:
+        raise ValueError("no estimate was given; give at least one")
+    figure, axes = _axes(0.32 * len(estimates) + 0.9)
+    axes.axvline(0, color=BLACK, linewidth=0.8)
+    for y, found in enumerate(estimates.values()):
+        axes.plot([found.low, found.high], [y, y], color=BLUE, linewidth=2, gid="interval")
+        axes.plot(found.mean, y, "o", color=BLUE, markersize=6, gid="mean")
+        axes.text(1.02, y, _count(found.trials, "trial"), transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+    axes.set_yticks(range(len(estimates)), [textwrap.fill(label, 36) for label in estimates])
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.set(xlabel=xlabel, ylim=(len(estimates) - 0.5, -0.5))
+    axes.margins(x=0.06)
+    return figure
+
+
 def effects(claims: pd.DataFrame, *, unit: str = "points") -> Figure:
     """One line a claim: our effect with its interval, the paper's own with its sampling error below it.
 
