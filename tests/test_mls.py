@@ -51,7 +51,6 @@ def test_maps_filters_and_similarities_have_the_sizes_of_the_text() -> None:
     model = mls()
     with torch.no_grad():
         encoding = model.encode(torch.rand(2, 3, 160, 60))
-        compared = model.compare(encoding[:1], encoding[1:])
     shapes = {name: tuple(tensor.shape[1:]) for name, tensor in encoding.tensors.items()}
     assert shapes == {
         "maps2": (96, 40, 15),
@@ -60,8 +59,11 @@ def test_maps_filters_and_similarities_have_the_sizes_of_the_text() -> None:
         "parts3": (3, 96, 5, 5),
         "vector": (256,),
     }
-    assert compared["similarity2"].shape == (1, 2, 3, 96, 40, 15)
-    assert compared["similarity3"].shape == (1, 2, 3, 96, 20, 8)
+    found = model.responses(*torch.rand(2, 1, 3, 160, 60))
+    assert {name: tuple(maps.shape) for name, maps in found.items()} == {
+        "CSN-2": (1, 2, 3, 96, 40, 15),
+        "CSN-3": (1, 2, 3, 96, 20, 8),
+    }
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_maps_filters_and_similarities_have_the_sizes_of_the_text() -> None:
 def test_similarity_maps_of_all_levels_are_pooled_to_one_size(options: dict, size: tuple[int, int]) -> None:
     model = mls(**{**options, "width": 3, "ranking": False})
     seen: list[torch.Size] = []
-    model.conv4.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    model.sim_norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
     with torch.no_grad():
         encoding = model.encode(torch.rand(1, 3, 160, 60))
         model.compare(encoding, encoding)
@@ -158,32 +160,41 @@ def test_depth_counts_convolutions_of_trunk_localisation_and_head(levels: tuple,
 
 
 def correlated(maps: Tensor, filters: Tensor) -> Tensor:
-    """Eq. 2 as loops: (P, C, H, W), (P, n, C, f, f) -> (P, n, C, H, W)."""
-    count, parts, channels, size, _ = filters.shape
+    """Eq. 2 as loops: (P, C, H, W), (P, C, f, f) -> (P, C, H, W)."""
+    size, before = filters.shape[-1], (filters.shape[-1] - 1) // 2
     height, width = maps.shape[2:]
-    found = torch.zeros(count, parts, channels, height, width, dtype=maps.dtype)
-    before = (size - 1) // 2
-    for p, k, c, y, x in product(range(count), range(parts), range(channels), range(height), range(width)):
-        for v, u in product(range(size), range(size)):
-            row, column = y + v - before, x + u - before
-            if 0 <= row < height and 0 <= column < width:
-                found[p, k, c, y, x] += maps[p, c, row, column] * filters[p, k, c, v, u]
+    found = torch.zeros_like(maps)
+    for y, x, v, u in product(range(height), range(width), range(size), range(size)):
+        row, column = y + v - before, x + u - before
+        if 0 <= row < height and 0 <= column < width:
+            found[:, :, y, x] += maps[:, :, row, column] * filters[:, :, v, u]
     return found
 
 
-@pytest.mark.parametrize("size", [2, 3, 4])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_correlation_is_equation_2(size: int) -> None:
     torch.manual_seed(0)
-    maps, filters = torch.randn(2, 2, 5, 3), torch.randn(2, 2, 2, size, size)
+    maps, filters = torch.randn(2, 3, 5, 4), torch.randn(2, 3, size, size)
     torch.testing.assert_close(correlate(maps, filters), correlated(maps, filters), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("size", [2, 3, 5])
 def test_gradients_of_the_correlation(size: int) -> None:
     torch.manual_seed(0)
     maps = torch.randn(2, 2, 4, 3, dtype=torch.float64, requires_grad=True)
-    filters = torch.randn(2, 2, 2, size, size, dtype=torch.float64, requires_grad=True)
+    filters = torch.randn(2, 2, size, size, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(correlate, (maps, filters))
+
+
+def test_every_map_meets_every_part_of_the_other_image() -> None:
+    model = mls(**TINY)
+    a, b = torch.rand(2, 2, 3, 64, 32)
+    with torch.no_grad():
+        left, right = model.encode(a), model.encode(b)
+    sims = model.responses(a, b)["CSN-3"]
+    for k in range(3):
+        torch.testing.assert_close(sims[:, 0, k], correlated(left.maps3, right.parts3[:, k]), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(sims[:, 1, k], correlated(right.maps3, left.parts3[:, k]), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("height", "width", "size", "cell"), [(6, 4, 3, 2), (5, 3, 2, 2), (7, 6, 3, 4), (4, 3, 3, 1)])
@@ -191,7 +202,7 @@ def test_patches_are_convolution_and_pooling(height: int, width: int, size: int,
     torch.manual_seed(0)
     maps, filters = torch.randn(2, height, width), torch.randn(2, size, size)
     products = torch.einsum("ct,kctp->kcp", filters.flatten(1), patches(maps, size, cell))
-    expected = F.max_pool2d(correlated(maps[None], filters[None, None])[0, 0], cell, ceil_mode=True)
+    expected = F.max_pool2d(correlated(maps[None], filters[None])[0], cell, ceil_mode=True)
     torch.testing.assert_close(products.amax(0), expected.flatten(1), atol=1e-5, rtol=0)
 
 

@@ -99,7 +99,7 @@ def clamped(theta: Tensor) -> Tensor:
 
 
 class _Correlation(torch.autograd.Function):
-    """Map n with filter n, (N, H + f - 1, W + f - 1) and (N, f, f) -> (N, H, W).
+    """Map n with filter n: (N, H, W) and (N, f, f) -> (N, H, W).
 
     Both gradients are correlations again, which a CPU computes several times faster than PyTorch's backward pass
     of a grouped convolution.
@@ -108,30 +108,34 @@ class _Correlation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, filters: Tensor) -> Tensor:
         ctx.save_for_backward(maps, filters)
-        return F.conv2d(maps[None], filters[:, None], groups=len(maps))[0]
+        return _convolved(maps, filters, *_zeros(filters.shape[-1]))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         maps, filters = ctx.saved_tensors
-        turned = filters.flip(-1, -2)[:, None]
-        to_maps = F.conv2d(gradient[None], turned, padding=filters.shape[-1] - 1, groups=len(maps))[0]
-        to_filters = F.conv2d(maps[None], gradient[:, None].contiguous(), groups=len(maps))[0]
-        return to_maps, to_filters
+        before, behind = _zeros(filters.shape[-1])
+        to_maps = _convolved(gradient, filters.flip(-1, -2), behind, before)
+        return to_maps, _convolved(maps, gradient, before, behind)
 
 
-def same_padding(maps: Tensor, size: int) -> Tensor:
-    """Zeros around (..., H, W), so that a filter of `size` leaves H and W; one more behind if it is even (MLS-8)."""
-    before, behind = (size - 1) // 2, size // 2
-    return F.pad(maps, (before, behind, before, behind))
+def _zeros(size: int) -> tuple[int, int]:
+    """Zeros before and behind a side that keep its length; of an even size one more lies behind (MLS-8)."""
+    return (size - 1) // 2, size // 2
+
+
+def _convolved(maps: Tensor, filters: Tensor, before: int, behind: int) -> Tensor:
+    """Map n with filter n, with so many zeros before and behind either side of the map."""
+    both = min(before, behind)
+    if before != behind:
+        maps = F.pad(maps, (before - both, behind - both) * 2)
+    return F.conv2d(maps[None], filters[:, None], padding=both, groups=len(maps))[0]
 
 
 def correlate(maps: Tensor, filters: Tensor) -> Tensor:
-    """s = x * x', every channel by itself (MLS, Eq. 2): (P, C, H, W) with (P, n, C, f, f) -> (P, n, C, H, W)."""
+    """s = x * x', every channel by itself (MLS, Eq. 2): (P, C, H, W) with (P, C, f, f) -> (P, C, H, W)."""
     dtype = torch.get_autocast_dtype(maps.device.type) if torch.is_autocast_enabled(maps.device.type) else maps.dtype
-    size = filters.shape[-1]
-    padded = same_padding(maps, size).flatten(0, 1).to(dtype)  # (P C, H + f - 1, W + f - 1)
-    found = [_Correlation.apply(padded, part.flatten(0, 1).to(dtype)) for part in filters.unbind(1)]
-    return torch.stack([part.unflatten(0, maps.shape[:2]) for part in found], 1)
+    found = _Correlation.apply(maps.flatten(0, 1).to(dtype), filters.flatten(0, 1).to(dtype))
+    return found.unflatten(0, maps.shape[:2])
 
 
 def patches(maps: Tensor, size: int, cell: int) -> Tensor:
@@ -142,7 +146,8 @@ def patches(maps: Tensor, size: int, cell: int) -> Tensor:
     """
     channels, height, width = maps.shape
     rows, columns = -(-height // cell), -(-width // cell)
-    padded = F.pad(same_padding(maps, size), (0, columns * cell - width, 0, rows * cell - height))
+    before, behind = _zeros(size)
+    padded = F.pad(maps, (before, behind + columns * cell - width, before, behind + rows * cell - height))
     looks = padded.unfold(1, size, 1).unfold(2, size, 1)  # (C, rows cell, columns cell, size, size)
     looks = looks.unflatten(2, (columns, cell)).unflatten(1, (rows, cell))
     looks = looks.permute(2, 4, 0, 5, 6, 1, 3).contiguous()  # (cell, cell, C, size, size, rows, columns)

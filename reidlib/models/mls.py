@@ -172,7 +172,8 @@ class MLS(ReIDModel):
             maps = stage(maps)
             if level in self.levels:
                 filters, theta = self.attentions[str(level)](maps)
-                kept |= {f"maps{level}": maps, f"parts{level}": filters}
+                # Plain layout, because Eq. 2 reads channel by channel.
+                kept |= {f"maps{level}": maps.contiguous(), f"parts{level}": filters}
                 parts.append(filters)
                 thetas += [] if theta is None else [theta]
         if self.ranking is not None:
@@ -181,29 +182,38 @@ class MLS(ReIDModel):
         return output | ({"theta": torch.cat(thetas, 1)} if thetas else {})
 
     def compare(self, a: Encoding, b: Encoding) -> dict[str, Tensor]:
-        """Gives "distance" (P,), "logits" (P, 2) = (different, same), "similarity<j>" (P, 2, n, C, H_j, W_j).
+        """Gives "distance" (P,), "logits" (P, 2) = (different, same), and with a ranking net "separation" (P,), Eq. 5.
 
-        A similarity map is Eq. 2, first of `a` with the parts of `b`, before max-pooling. With a ranking net also
-        "separation" (P,), d of Eq. 5. The distance is minus Eq. 7, or the logit different minus same, which ranks as
-        the softmax does and never saturates.
+        The distance is minus Eq. 7, or the logit different minus same, which ranks as the softmax does and never
+        saturates.
         """
-        output, sims = {}, []
+        sims = []
         for level in self.levels:
-            sides = ((a, b), (b, a))
-            both = [correlate(x.tensors[f"maps{level}"], self._filters(y, level)) for x, y in sides]
-            sim = output[f"similarity{level}"] = torch.stack(both, 1)
-            sims.append(F.max_pool2d(sim.flatten(1, 3), self.cells[level], ceil_mode=True))
-        logits = self._head(self.conv4(self.sim_norm(torch.cat(sims, 1))))
-        separation = None
+            cell, found = self.cells[level], self.similarities(level, a, b)
+            sims += found if cell == 1 else [F.max_pool2d(sim, cell, ceil_mode=True) for sim in found]
+        x = self.sim_norm(torch.cat(sims, 1))  # (P, 1152, 20, 8)
+        # conv4 as a product, because a convolution would first bring all of x in the order of its weights.
+        weight = self.conv4.conv.weight.flatten(1).expand(len(x), -1, -1)
+        output = {"logits": (logits := self._head(torch.bmm(weight, x.flatten(2)).unflatten(2, x.shape[2:])))}
         if self.ranking is not None:
-            separation = output["separation"] = torch.linalg.vector_norm(a.vector - b.vector, dim=1)
-        return {"distance": self._distance(logits, separation), "logits": logits, **output}
+            output["separation"] = torch.linalg.vector_norm(a.vector - b.vector, dim=1)
+        return {"distance": self._distance(logits, output.get("separation")), **output}
+
+    def similarities(self, level: int, a: Encoding, b: Encoding) -> list[Tensor]:
+        """The six groups of Eq. 2 at one level, each (P, C, H, W): `a` with the parts of `b`, then the other way."""
+        return [
+            correlate(x.tensors[f"maps{level}"], part)
+            for x, y in ((a, b), (b, a))
+            for part in self._filters(y, level).unbind(1)
+        ]
 
     def _filters(self, encoding: Encoding, level: int) -> Tensor:
         """(P, n, C, f, f), what the maps of the other image are correlated with."""
         return encoding.tensors[f"parts{level}"] * self.scales[level]
 
-    def _head(self, x: Tensor) -> Tensor:
+    def _head(self, sums: Tensor) -> Tensor:
+        """What follows the sums of conv4, (P, 32, 20, 8): the logits (P, 2)."""
+        x = self.conv4.activation(self.conv4.norm(sums))
         return self.logits(self.conv6(self.conv5(x)).mean((2, 3)))
 
     def _distance(self, logits: Tensor, separation: Tensor | None) -> Tensor:
@@ -224,8 +234,7 @@ class MLS(ReIDModel):
             self._add(level, gallery, queries, ways[1], sums.transpose(0, 1))
         x = sums.flatten(0, 1).unflatten(2, (height, width))
         few = 128 if x.device.type == "cpu" else len(x)
-        activated = (self.conv4.activation(self.conv4.norm(x[rows])) for rows in tiles(len(x), few))
-        logits = torch.cat([self._head(part) for part in activated])
+        logits = torch.cat([self._head(x[rows]) for rows in tiles(len(x), few)])
         separation = None
         if self.ranking is not None:
             # Not by products: Eq. 7 asks for small distances precisely.
@@ -256,3 +265,13 @@ class MLS(ReIDModel):
                 best = reduce(lambda a, b: torch.maximum(a, b, out=a), products)  # (channels, n others, positions)
                 best = best.unflatten(1, (-1, count)).flatten(0, 1).flatten(1)  # (channels n, others positions)
                 row += (weight[:, channels].flatten(1) @ best).unflatten(1, (count, -1)).transpose(0, 1)
+
+    @torch.no_grad()
+    def responses(self, images_a: Tensor, images_b: Tensor) -> dict[str, Tensor]:
+        """The similarity maps of P pairs, "CSN-2", "CSN-3" ..., each (P, 2, n, C, H_j, W_j), before pooling (Fig. 4).
+
+        First `images_a` with the parts of `images_b`, from top to bottom, then the other way round.
+        """
+        a, b = self.encode(images_a), self.encode(images_b)
+        found = {level: torch.stack(self.similarities(level, a, b), 1) for level in self.levels}
+        return {f"CSN-{level}": sims.unflatten(1, (2, -1)) for level, sims in found.items()}
