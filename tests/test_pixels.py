@@ -136,6 +136,13 @@ def test_other_colour_modes_become_rgb(tmp_path, mode):
     assert (read_image(file) > 250).all()
 
 
+@pytest.mark.parametrize(("mode", "file"), [("CMYK", "a.jpg"), ("P", "a.png"), ("P", "a.bmp"), ("YCbCr", "a.jpg")])
+def test_other_colour_modes_keep_their_colours(tmp_path, mode, file):
+    Image.new("RGB", (16, 32), (204, 51, 102)).convert(mode).save(tmp_path / file)
+    got = read_image(tmp_path / file).reshape(3, -1).astype(int)
+    assert np.abs(got - np.array([[204], [51], [102]])).max() < 4
+
+
 def test_sixteen_bits_of_grey_become_eight(tmp_path):
     levels = np.linspace(0, 65535, 32 * 16).reshape(32, 16).astype(np.uint16)
     Image.fromarray(levels).save(tmp_path / "a.png")
@@ -166,6 +173,17 @@ def test_a_full_disk_leaves_nothing_and_says_so(split, tmp_path):
     assert caught.value.errno == errno.EFBIG
     assert left(tmp_path / "cache") == []
     assert np.array_equal(pixels(split, (24, 12), tmp_path / "cache"), naive(split, 24, 12))
+
+
+def test_a_read_only_disk_says_so(split, tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    first = pixels(split, (24, 12), tmp_path / "cache")
+    monkeypatch.setattr(os, "mkdir", refuse)
+    assert np.array_equal(pixels(split, (24, 12), tmp_path / "cache"), first)  # what is there is read
+    with pytest.raises(OSError, match=r"decoded images .* could not be written: Read-only file system; free space or"):
+        pixels(split, (24, 12), tmp_path / "other")
 
 
 def test_an_interruption_leaves_nothing(split, tmp_path, monkeypatch):
