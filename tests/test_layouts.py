@@ -20,7 +20,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import loadmat
+from typer.testing import CliRunner
 
+from reidlib.__main__ import app
 from reidlib.data.registry import DATASETS
 from reidlib.data.splits import Benchmark
 from reidlib.data.synthetic import (
@@ -503,6 +505,14 @@ def test_a_mistyped_layout_is_answered_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="size 'big' is unknown: choose from tiny, small, market"):
         make("plaza", "big", tmp_path, layout="viper")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_line_writes_a_layout_and_prints_its_folder(tmp_path: Path) -> None:
+    words = ["data", "make", "plaza", "--size", "micro", "--layout", "viper", "--root", str(tmp_path)]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0
+    assert shown.stdout.strip() == str(tmp_path / "plaza-micro-w0-default-viper")
+    assert len(list(tmp_path.rglob("*.bmp"))) == 32
 
 
 def test_presets_change_images_and_not_the_plan(drawn: dict[str, Path], tmp_path: Path) -> None:
