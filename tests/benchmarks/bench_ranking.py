@@ -66,13 +66,18 @@ def module(path: Path) -> ModuleType:
     return found
 
 
-def peers(checkout: Path | None) -> dict[str, Callable[..., Any]]:
-    """torchreid's evaluators that are at hand: (distances, ids, ids, cameras, cameras) -> (cmc, mAP)."""
-    found: dict[str, Callable[..., Any]] = {}
+def torchreid_files(name: str, checkout: Path | None) -> list[Path]:
+    """The files of that name in the installed torchreid and in the checkout."""
     installed = importlib.util.find_spec("torchreid")
     roots = [Path(path) for path in (installed.submodule_search_locations or [])] if installed else []
     roots += [checkout] if checkout else []
-    for file in [file for root in roots for file in sorted(root.rglob("metrics/rank.py"))][:1]:
+    return [file for root in roots for file in sorted(root.rglob(name))]
+
+
+def peers(checkout: Path | None) -> dict[str, Callable[..., Any]]:
+    """torchreid's evaluators that are at hand: (distances, ids, ids, cameras, cameras) -> (cmc, mAP)."""
+    found: dict[str, Callable[..., Any]] = {}
+    for file in torchreid_files("metrics/rank.py", checkout)[:1]:
         found["python"] = partial(module(file).eval_market1501, max_rank=50)
     if checkout:
         built = sorted(checkout.rglob("rank_cylib/rank_cy*.so"))
