@@ -41,7 +41,7 @@ class SpatialAttention(nn.Conv2d):
         super().__init__(2, 1, 7, padding=3, bias=False)  # f's size is the released code's (HA-11)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return torch.sigmoid(super().forward(torch.stack([maps.mean(1), maps.amax(1)], 1)))
+        return torch.sigmoid(super().forward(torch.stack([maps.mean(1), maps.max(1).values], 1)))
 
 
 class ChannelAttention(nn.Module):
@@ -60,7 +60,7 @@ class ChannelAttention(nn.Module):
         self.added = added
 
     def forward(self, maps: Tensor) -> Tensor:
-        average, largest = maps.mean((2, 3)), maps.amax((2, 3))
+        average, largest = maps.mean((2, 3)), F.adaptive_max_pool2d(maps, 1).flatten(1)
         if self.added == "before":
             weights = self.shared(average + largest)
         else:
