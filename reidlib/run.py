@@ -177,7 +177,7 @@ def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
         images = pixels(train, model.image_size)
         batches = (torch.from_numpy(np.array(images[i : i + 256])) for i in range(0, len(images), 256))
         encoded = Encoding.cat([model.encode(batch.to(how.device) / 255) for batch in batches])
-        model.estimate(encoded, torch.from_numpy(train.person_ids.copy()))
+        model.estimate(encoded, *(torch.from_numpy(ids.copy()) for ids in (train.person_ids, train.camera_ids)))
     elif recipe.steps:
         shown = Pixels(train, pixels(train, model.image_size))
         objective = OBJECTIVES[recipe.objective]

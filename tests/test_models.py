@@ -20,6 +20,8 @@ NARROW = {
     "hagn": {"trunk": "test_resnet", "image_size": (96, 32), "width": 8, "features": 8, "identities": 4},
     "idla": {"fc": 16},
     "xcorr": {"fc": 16, "image_size": (56, 28)},
+    "kissme": {"components": 4},
+    "xqda": {"components": 4},
     "smallcnn": {"width": 4, "identities": 4},
 }
 # Each model as built by default, and with every other value of every option, one at a time.

@@ -5,10 +5,11 @@ from typing import Any
 
 from reidlib.models.base import Descriptor, Embedder, Encoding, ReIDModel, nearest
 from reidlib.models.casn import CASN
-from reidlib.models.descriptors import HistogramDescriptor, PixelDescriptor
+from reidlib.models.descriptors import LOMO, HistogramDescriptor, PixelDescriptor
 from reidlib.models.hagn import HAGN
 from reidlib.models.ide import IDE, PCB
 from reidlib.models.idla import IDLA
+from reidlib.models.metric import KISSME, XQDA
 from reidlib.models.midlevel import MidLevel
 from reidlib.models.mls import MLS
 from reidlib.models.personnet import PersonNet
@@ -27,6 +28,9 @@ MODELS: dict[str, type[ReIDModel]] = {
     "xcorr": XCorr,
     "pixels": PixelDescriptor,
     "histogram": HistogramDescriptor,
+    "lomo": LOMO,
+    "kissme": KISSME,
+    "xqda": XQDA,
     "smallcnn": SmallCNN,
 }
 

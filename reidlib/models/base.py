@@ -184,8 +184,8 @@ class Embedder(ReIDModel):
 class Descriptor(Embedder):
     """An embedder without parameters; what it has to learn, it learns in `estimate`: here nothing."""
 
-    def estimate(self, encodings: Encoding, ids: Tensor) -> None:
-        """Called once with the training set in place of optimisation steps."""
+    def estimate(self, encodings: Encoding, person_ids: Tensor, camera_ids: Tensor) -> None:
+        """Called once with the N encoded training images, and their people and cameras (N,), in place of steps."""
 
 
 class LogitLayer(nn.Linear):

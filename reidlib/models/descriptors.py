@@ -1,4 +1,4 @@
-"""Baselines that learn nothing: raw pixels and a colour histogram."""
+"""Baselines that learn nothing: raw pixels, a colour histogram, LOMO."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -66,6 +66,87 @@ class HistogramDescriptor(Descriptor):
             index = index % self.BINS if cyclic else index.clamp(0, self.BINS - 1)
             counts.scatter_add_(1, self.stripe * self.BINS + index, weight * share)
         return counts
+
+
+class LOMO(Descriptor):
+    """Local maximal occurrence (Liao, Hu, Zhu and Li, CVPR 2015), (B, 26960) for 128x48.
+
+    Of the image after `retinex` a joint histogram of hue, saturation and value (8x8x8 bins), of its grey values two of
+    scale-invariant local ternary patterns (3^4 bins each, `siltp` of radius 3 and 5), in every 10x10 window at steps of
+    5; over a row of windows the largest count of each bin. The same for the image halved once and twice, logarithms
+    of the counts, and unit length for each of the three histograms.
+    What the paper leaves open: Retinex has one gain and one offset an image; a halved image is the mean of its colours
+    (the released code takes the mean of its bins' numbers).
+    """
+
+    WINDOW, STEP, SCALES = 10, 5, 3
+    RADII = (3, 5)
+    SIGMAS = (5.0, 20.0)  # of Retinex's surrounds, in pixels
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, image_size: Sequence[int] = (128, 48), identities: int = 751) -> None:
+        super().__init__(image_size, mean=(0.0,) * 3)
+        if min(self.image_size) < 2 * max(self.RADII) + 1:
+            raise ValueError(f"image_size {self.image_size} is too small for LOMO: use (128, 48).")
+        for axis, side in zip(("rows", "columns"), self.image_size, strict=True):
+            apart = torch.arange(side)[:, None] - torch.arange(side)
+            blurs = torch.stack([torch.exp(-0.5 * (apart / sigma) ** 2) for sigma in self.SIGMAS])
+            self.register_buffer(axis, blurs / blurs.sum(2, keepdim=True), persistent=False)  # (2, side, side)
+
+    def forward(self, images: Tensor) -> dict[str, Any]:
+        rgb = self.normalise(images).float()
+        grey = (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1)
+        colour = self.retinex(rgb)
+        parts: list[list[Tensor]] = [[], [], []]
+        for _ in range(self.SCALES):
+            if min(grey.shape[1:]) < self.WINDOW:
+                break
+            levels = [(8 * channel).long().clamp_max(7) for channel in hsv(colour.flatten(2))]
+            joint = (levels[0] + 8 * levels[1] + 64 * levels[2]).view_as(grey)
+            parts[0].append(self.occurrence(joint, 8**3))
+            for part, radius in zip(parts[1:], self.RADII, strict=True):
+                if min(grey.shape[1:]) > 2 * radius:
+                    part.append(self.occurrence(siltp(grey, radius), 3**4))
+            grey, colour = F.avg_pool2d(grey, 2), F.avg_pool2d(colour, 2)
+        whole = torch.cat([F.normalize((torch.cat(part, 1) + 1.0).log()) for part in parts], 1)
+        return {"encoding": Encoding(vector=F.normalize(whole))}
+
+    def retinex(self, rgb: Tensor) -> Tensor:
+        """Log ratios of every pixel to its Gaussian surrounds, their mean stretched to [0, 1]; (B, 3, H, W)."""
+        with torch.autocast(rgb.device.type, enabled=False):
+            levels = 255 * rgb + 1
+            blurred = [rows @ levels @ columns.T for rows, columns in zip(self.rows, self.columns, strict=True)]
+            ratio = levels.log() - torch.stack(blurred).log().mean(0)
+        low, high = ratio.amin((1, 2, 3), keepdim=True), ratio.amax((1, 2, 3), keepdim=True)
+        return (ratio - low) / (high - low).clamp_min(1e-6)
+
+    def occurrence(self, codes: Tensor, bins: int) -> Tensor:
+        """(B, H, W) of 0 ... bins - 1 -> (B, rows * bins): the largest count of each bin over a row's windows."""
+        rows, columns = ((side - self.WINDOW) // self.STEP + 2 for side in codes.shape[1:])  # of cells, half a window
+        codes = codes[:, : rows * self.STEP, : columns * self.STEP]
+        cell = torch.arange(rows * columns, device=codes.device).view(rows, columns)
+        cell = cell.repeat_interleave(self.STEP, 0).repeat_interleave(self.STEP, 1)
+        cell = cell + rows * columns * torch.arange(len(codes), device=codes.device).view(-1, 1, 1)
+        counts = torch.bincount((cell * bins + codes).flatten(), minlength=len(codes) * rows * columns * bins)
+        counts = counts.to(torch.uint8).view(len(codes), rows, columns, bins)  # at most 100 in a window
+        counts = counts[:, 1:] + counts[:, :-1]
+        return (counts[:, :, 1:] + counts[:, :, :-1]).amax(2).flatten(1)
+
+
+def siltp(grey: Tensor, radius: int, tau: float = 0.3) -> Tensor:
+    """Scale-invariant local ternary patterns of (B, H, W), 0 ... 80: one digit for each of four neighbours.
+
+    A digit is 1 where the neighbour at that distance is darker than (1 - tau) of the pixel, 2 where it is lighter than
+    (1 + tau) of it, else 0. Borders are repeated.
+    """
+    around = F.pad(grey[:, None], (radius,) * 4, mode="replicate")[:, 0]
+    height, width = grey.shape[1:]
+    pattern = torch.zeros_like(grey, dtype=torch.long)
+    for digit, (y, x) in enumerate(((radius, 2 * radius), (0, radius), (radius, 0), (2 * radius, radius))):
+        near = around[:, y : y + height, x : x + width]
+        pattern += 3**digit * ((near < (1 - tau) * grey).long() + 2 * (near > (1 + tau) * grey).long())
+    return pattern
 
 
 def hsv(rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
