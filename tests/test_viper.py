@@ -51,3 +51,14 @@ def test_a_missing_camera(tmp_path):
     write(tmp_path / "VIPeR", [file for file in FILES if "cam_a" in file])
     with pytest.raises(FileNotFoundError, match=r"VIPeR in .* lacks cam_b/ \(found cam_a/\)"):
         load("viper", root=tmp_path)
+
+
+def test_a_drawn_world_in_these_files(tmp_path, monkeypatch):
+    drawn = load("plaza", size="tiny", root=tmp_path, layout="viper", split=3, workers=1)
+    assert drawn.name == "plaza"
+    assert len(drawn.train.identities) == len(drawn.query.identities) == 16
+    assert set(drawn.train.groups.tolist()).isdisjoint(drawn.query.groups.tolist())
+    assert load("viper", root=tmp_path, split=3).digest == drawn.digest
+    monkeypatch.setenv("REIDLIB_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"no viper in .*, only generated data; say where it is with root"):
+        load("viper")
