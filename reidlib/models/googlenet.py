@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from reidlib.models.base import choose
 from reidlib.models.trunks import load_weights, read_weights
@@ -49,6 +50,14 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.norm(super().forward(x)))
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of one convolution that does what this and its batch norm do in eval mode."""
+        norm = self.norm
+        if isinstance(norm, nn.Identity):
+            return self.weight, self.bias  # type: ignore[return-value]
+        mean, variance = norm.running_mean, norm.running_var
+        return fuse_conv_bn_weights(self.weight, None, mean, variance, norm.eps, norm.weight, norm.bias)  # type: ignore[arg-type]
 
 
 class Inception(nn.ModuleDict):

@@ -15,6 +15,7 @@ from reidlib.models.base import Encoding, LogitLayer, ReIDModel, choose
 from reidlib.models.blocks import prefers_onednn
 from reidlib.models.googlenet import LAYOUTS, Convolution, caffe_fillers, googlenet
 from reidlib.models.trunks import IMAGENET_MEAN, IMAGENET_STD
+from reidlib.models.winograd import MapNetwork
 
 POOLS = {"3x3-ceil": (3, True), "2x2": (2, False), "2x2-ceil": (2, True)}  # window and ceil_mode, of stride 2
 # What each layout's published weights were trained on, as (mean, standard deviation) of RGB in [0, 1]: Caffe's on BGR
@@ -66,7 +67,7 @@ class MidLevel(ReIDModel):
     """
 
     tile = 128
-    pairs_per_block = (64, 4096)
+    pairs_per_block = (128, 4096)
 
     CHOICES: ClassVar[dict[str, tuple[Any, ...]]] = {
         "layout": LAYOUTS,
@@ -130,6 +131,7 @@ class MidLevel(ReIDModel):
             after = Convolution(maps, conv_c or maps, 3, batch_norm=batch_norm)
             layers = {"before": before, **layers, "after": after}
         self.relations = nn.Sequential(OrderedDict(layers))
+        self.faster: MapNetwork | None = None  # the same, during `distance`
         self.fc = nn.ModuleList([nn.Linear(self._flat(), fc[0]), nn.Linear(fc[0], fc[1])])
         self.logits = LogitLayer(fc[1], 2)
         for module in (self.correspondence, self.relations, self.fc, self.logits):
@@ -165,12 +167,25 @@ class MidLevel(ReIDModel):
 
     def _head(self, features: Tensor) -> Tensor:
         """Relationship and metric network (Sec. III-C, III-D): (P, 832, 10, 5) -> logits (P, 2)."""
-        x = self.relations(features).flatten(1)  # (P, 832 * 5 * 2)
+        return self._metric(self.relations(features).flatten(1))
+
+    def _metric(self, x: Tensor) -> Tensor:
+        """(P, 832 * 5 * 2) -> (P, 2)."""
         onednn = prefers_onednn(x)
         x = x.to_mkldnn() if onednn else x
         for layer in self.fc:
             x = F.dropout(torch.relu(layer(x)), self.dropout, self.training)
         return self.logits(x.to_dense() if onednn else x)
+
+    @torch.no_grad()
+    def distance(self, queries: Encoding, gallery: Encoding, counted: Tensor | None = None) -> Tensor:
+        first = self.relations[0]
+        if isinstance(first, Convolution) and prefers_onednn(first.weight):  # many channels on a CPU
+            self.faster = MapNetwork(self.relations, *queries.maps.shape[2:])
+        try:
+            return super().distance(queries, gallery)
+        finally:
+            self.faster = None
 
     def prepare(self, encodings: Encoding) -> Encoding:
         """Both halves of the correspondence convolution and of its batch norm, which is affine in eval mode."""
@@ -178,13 +193,18 @@ class MidLevel(ReIDModel):
         return Encoding(first=self.norm(first), second=self.norm(second) - self.norm(torch.zeros_like(second)))
 
     def block(self, queries: Encoding, gallery: Encoding) -> Tensor:
-        orders = []
-        for swapped in (False, True)[: 1 + self.average_orders]:
-            q, g = ("second", "first") if swapped else ("first", "second")
-            sums = queries.tensors[q][:, None] + gallery.tensors[g]  # (Q, G, 832, 10, 5)
-            orders.append(self._head(sums.flatten(0, 1).relu_()))
-        logits = torch.stack(orders).mean(0)
+        logits = self._all_pairs(queries.first, gallery.second)
+        if self.average_orders:
+            logits = (logits + self._all_pairs(queries.second, gallery.first)) / 2
         return (logits[:, 0] - logits[:, 1]).view(len(queries), len(gallery))
+
+    def _all_pairs(self, a: Tensor, b: Tensor) -> Tensor:
+        """Logits (Q * G, 2) of the halves (Q, 832, 10, 5) and (G, 832, 10, 5)."""
+        if self.faster is None:
+            return self._head((a[:, None] + b).flatten(0, 1).relu_())
+        a, b = (half.flatten(2).permute(2, 0, 1).contiguous() for half in (a, b))  # (50, images, 832)
+        maps = self.faster((a[:, :, None] + b[:, None]).flatten(1, 2).relu_())  # (10, Q * G, 832)
+        return self._metric(maps.permute(1, 2, 0).flatten(1))
 
     def highest_weighted(self, a: Encoding, b: Encoding) -> Tensor:
         """(P,) the map of each pair that the correspondence features take most from (Sec. IV-D, Figs. 1 and 3).
