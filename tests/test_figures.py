@@ -181,6 +181,27 @@ def test_leads_draw_every_interval_around_its_mean():
         figures.leads({}, xlabel="")
 
 
+def test_recall_curves_have_a_line_an_index_and_exact_search():
+    measured = pd.DataFrame(
+        {
+            "index": ["IVF", "IVF", "PCA"],
+            "effort": ["nprobe=1", "nprobe=4", "nprobe=1"],
+            "milliseconds": [1.0, 3.0, 0.5],
+            "recall": [0.4, 0.9, 0.2],
+        }
+    )
+    figure = figures.recall_curves(measured, exact=40.0)
+    *curves, reference = drawn(figure.axes[0])
+    assert [(list(line.get_xdata()), list(line.get_ydata())) for line in curves] == [
+        ([1.0, 3.0], [0.4, 0.9]),
+        ([0.5], [0.2]),
+    ]
+    assert reference.get_xdata()[0] == 40.0
+    assert {"IVF", "PCA", "exact search", "nprobe=4"} <= set(texts(figure))
+    with pytest.raises(ValueError, match=r"no column \['recall'\]"):
+        figures.recall_curves(measured.drop(columns="recall"), exact=1.0)
+
+
 def test_effects_draw_intervals_margins_and_the_papers_own_error():
     claims = pd.DataFrame(
         {

@@ -4,7 +4,7 @@ Nothing here knows a paper or trains, and only `style` changes matplotlib's sett
 colour says, a mark or a line style says too: the figures survive a black-and-white printer.
 """
 
-from reidlib.figures.charts import bars, cmc_curves, convergence, dots, effects, leads
+from reidlib.figures.charts import bars, cmc_curves, convergence, dots, effects, leads, recall_curves
 from reidlib.figures.look import style
 from reidlib.figures.people import people_sheet
 from reidlib.figures.pictures import contact_sheet, overlay, part_map, rank_lists, responses
@@ -21,6 +21,7 @@ __all__ = [
     "part_map",
     "people_sheet",
     "rank_lists",
+    "recall_curves",
     "responses",
     "style",
 ]

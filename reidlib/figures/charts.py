@@ -198,6 +198,30 @@ def leads(estimates: Mapping[str, Interval], *, xlabel: str) -> Figure:
     return figure
 
 
+def recall_curves(measured: pd.DataFrame, exact: float, *, depth: int = 10) -> Figure:
+    """Share of the exact `depth` nearest that approximate search finds, over its time: a line an index.
+
+    measured: columns `index`, `effort`, `milliseconds` a query, `recall`; effort is written at each mark. exact:
+    milliseconds a query of exact search, drawn as a dotted line.
+    """
+    missing = {"index", "effort", "milliseconds", "recall"} - set(measured.columns)
+    if missing:
+        have = ", ".join(measured.columns)
+        raise ValueError(f"the measurements have no column {sorted(missing)}; they have {have}")
+    figure, axes = _axes(3.3)
+    for number, (name, line) in enumerate(measured.groupby("index", sort=False)):
+        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        axes.plot(line["milliseconds"], line["recall"], marker=marker, color=colour, markersize=5, label=str(name))
+        for x, y, effort in zip(line["milliseconds"], line["recall"], line["effort"], strict=True):
+            axes.annotate(effort, (x, y), (4, -10), textcoords="offset points", fontsize=7, color=colour)
+    axes.axvline(exact, color=GREY, linestyle=":", linewidth=1.2, label="exact search")
+    axes.set_xscale("log")
+    axes.set(xlabel="time for a query (milliseconds)", ylabel=f"share of the exact {depth}\nnearest that is found")
+    axes.set_ylim(0, 1.03)
+    _legend(axes, None)
+    return figure
+
+
 def effects(claims: pd.DataFrame, *, unit: str = "points") -> Figure:
     """One line a claim: our effect with its interval, the paper's own with its sampling error below it.
 
