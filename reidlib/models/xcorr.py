@@ -18,6 +18,7 @@ CHANNELS = 25
 WINDOW = 5  # side of a patch
 ROWS = 5  # a patch is matched with those at most two rows higher or lower, in all columns
 EPSILON = 0.01  # added to every patch's standard deviation
+CACHE = 1 << 20  # bytes of correlations at once on a CPU
 
 
 def unit_patches(maps: Tensor) -> Tensor:
@@ -26,12 +27,12 @@ def unit_patches(maps: Tensor) -> Tensor:
     The first and last two rows are patches that are centred beyond the map's border. The product of two patches is
     their normalised correlation sum((e - mean e)(f - mean f)) / (24 sd_e sd_f), with EPSILON in both deviations.
     """
-    reach = WINDOW // 2
     above = F.pad(maps, (0, 0, ROWS // 2, ROWS // 2))
-    patches = neighbourhoods(above, WINDOW, reach).permute(0, 1, 3, 4, 2)
-    patches = patches - patches.mean(-1, keepdim=True)
+    patches = neighbourhoods(above, WINDOW, WINDOW // 2)  # (B, C, 25, H + 4, W)
+    patches = patches - patches.mean(2, keepdim=True)
     scale = (WINDOW**2 - 1) ** 0.5
-    return patches / (torch.linalg.vector_norm(patches, dim=-1, keepdim=True) + EPSILON * scale)
+    patches = patches / (torch.linalg.vector_norm(patches, dim=2, keepdim=True) + EPSILON * scale)
+    return patches.permute(0, 1, 3, 4, 2)
 
 
 class Branch(nn.Module):
@@ -120,40 +121,48 @@ class XCorr(ReIDModel):
         return Encoding(**found)
 
     def block(self, queries: Encoding, gallery: Encoding) -> Tensor:
-        cpu = self.mean.device.type == "cpu"  # in whose cache few correlations stay
-        # The images beside the columns: every product below takes tensors as they lie.
-        patches = [
-            gallery.patches[columns].permute(2, 1, 3, 0, 4).contiguous()  # (H + 4, C, W, n, 25)
-            for columns in tiles(len(gallery), 8 if cpu else len(gallery))
-        ]
-        sums: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for row in range(len(queries)):
-            query = queries[row]
-            sums[0].extend(self._correlation_summary(query.patches[0], part) for part in patches)
-            if self.difference is not None:
-                for columns in tiles(len(gallery), 2 if cpu else len(gallery)):
-                    sums[1].append(self._difference_summary(query, gallery[columns]))
-        logits = self._head([torch.cat(side) for side in sums if side])
+        # Images beside the columns, so that every product below takes its tensors as they lie.
+        own = queries.patches[:, :, ROWS // 2 : -(ROWS // 2)].permute(2, 1, 4, 0, 3).contiguous()  # (H, C, 25, Q, W)
+        other = gallery.patches.permute(2, 1, 3, 0, 4)  # (H + 4, C, W, G, 25)
+        height, channels, _, _, width = own.shape
+        side = self._side(4 * ROWS * channels * width**2)
+        sums = queries.maps.new_empty(len(queries), len(gallery), CHANNELS, height, width)
+        for columns in tiles(len(gallery), side):
+            near = other[:, :, :, columns].contiguous()
+            for rows in tiles(len(queries), side):
+                sums[rows, columns] = self._correlation_summary(own[:, :, :, rows], near)
+        summaries = [sums.flatten(0, 1)]
+        if self.difference is not None:
+            side = self._side(4 * channels * WINDOW**2 * height * width)
+            sums = torch.empty_like(sums)
+            for rows in tiles(len(queries), side):
+                for columns in tiles(len(gallery), side):
+                    sums[rows, columns] = self._difference_summary(queries[rows], gallery[columns])
+            summaries.append(sums.flatten(0, 1))
+        logits = self._head(summaries)
         return (logits[:, 0] - logits[:, 1]).view(len(queries), len(gallery))
 
-    def _correlation_summary(self, query: Tensor, gallery: Tensor) -> Tensor:
-        """(n, 25, H, W) of one query's patches (C, H + 4, W, 25) and those of n images (H + 4, C, W, n, 25)."""
-        channels, _, width, _ = query.shape
-        height, count = len(gallery) - ROWS + 1, gallery.shape[3]
+    def _side(self, size: int) -> int:
+        """Queries, and gallery images, whose pairs of `size` bytes each stay in a CPU's cache."""
+        return max(1, int((CACHE / size) ** 0.5)) if self.mean.device.type == "cpu" else 16
+
+    def _correlation_summary(self, own: Tensor, other: Tensor) -> Tensor:
+        """(q, g, 25, H, W) of patches (H, C, 25, q, W) of queries and (H + 4, C, W, g, 25) of the gallery."""
+        height, channels, _, q, width = own.shape
         weight = self.correlation.summary.weight.view(CHANNELS, channels, ROWS, width).transpose(1, 2).flatten(1)
         rows = []
-        for y in range(height):
-            near = gallery[y : y + ROWS].flatten(2, 3)  # (5, C, W n, 25)
-            found = near @ query[:, y + ROWS // 2].transpose(1, 2)  # (5, C, W n, W)
-            rows.append(weight @ found.relu_().view(-1, count * width))  # (25, n W)
-        summary = torch.stack(rows, 1).unflatten(2, (count, width)).permute(2, 0, 1, 3)
+        for y, patches in enumerate(own):
+            found = other[y : y + ROWS].flatten(2, 3) @ patches.flatten(2)  # (5, C, W g, q W)
+            rows.append(weight @ found.relu_().view(weight.shape[1], -1))  # (25, g q W)
+        summary = torch.stack(rows).unflatten(2, (-1, q, width)).permute(3, 2, 1, 0, 4)
         return summary + self.correlation.summary.bias.view(-1, 1, 1)  # type: ignore[union-attr]
 
-    def _difference_summary(self, query: Encoding, gallery: Encoding) -> Tensor:
-        """(n, 25, H, W) of one query and n images."""
+    def _difference_summary(self, queries: Encoding, gallery: Encoding) -> Tensor:
+        """(q, g, 25, H, W) of prepared images."""
         summary = self.difference.summary  # type: ignore[union-attr]
         first, second = summary.weight.flatten(1).chunk(2, 1)  # type: ignore[operator]
-        one = (query.maps[:, :, None] - gallery.around).relu_().flatten(1, 2).flatten(2)  # (n, C 25, H W)
-        other = (gallery.maps[:, :, None] - query.around).relu_().flatten(1, 2).flatten(2)
-        summed = first @ one + second @ other + summary.bias[:, None]  # type: ignore[index]
-        return summed.unflatten(2, query.maps.shape[2:])
+        own, other = queries.maps[:, None, :, None], gallery.maps[:, :, None]
+        one = (own - gallery.around).relu_().flatten(2, 3).flatten(3)  # (q, g, C 25, H W)
+        two = (other - queries.around[:, None]).relu_().flatten(2, 3).flatten(3)
+        summed = first @ one + second @ two + summary.bias[:, None]  # type: ignore[index]
+        return summed.unflatten(3, queries.maps.shape[2:])
