@@ -148,7 +148,7 @@ class XCorr(ReIDModel):
 
     def _correlation_summary(self, own: Tensor, other: Tensor) -> Tensor:
         """(q, g, 25, H, W) of patches (H, C, 25, q, W) of queries and (H + 4, C, W, g, 25) of the gallery."""
-        height, channels, _, q, width = own.shape
+        _, channels, _, q, width = own.shape
         weight = self.correlation.summary.weight.view(CHANNELS, channels, ROWS, width).transpose(1, 2).flatten(1)
         rows = []
         for y, patches in enumerate(own):
