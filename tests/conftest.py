@@ -1,13 +1,16 @@
 """Fixtures shared by the tests."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from reidlib.data import Benchmark, load
+from reidlib.data import Benchmark, load, registry
+from reidlib.data.synthetic import make
 
-ROOT = Path(__file__).parents[1] / "build" / "data"
+BUILD = Path(__file__).parents[1] / "build"
+ROOT = BUILD / "data"
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,16 @@ def plaza_tiny() -> Benchmark:
     ROOT.mkdir(parents=True, exist_ok=True)
     with FileLock(ROOT / "plaza-tiny.test.lock"):
         return load("plaza", size="tiny", root=ROOT, workers=1)
+
+
+@pytest.fixture(scope="session")
+def copy_of() -> Callable[[str], Path]:
+    """A real dataset's name -> a folder with a tiny drawn copy in its layout, kept in build/ as `make layouts` does."""
+
+    def drawn(name: str) -> Path:
+        real = registry.DATASETS[name]
+        root = BUILD / "layouts" / real.layout
+        make(real.counterpart, "tiny", root, layout=real.layout, workers=1, progress=False)
+        return root
+
+    return drawn

@@ -31,6 +31,10 @@ class Counts:
     splits: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
     remark: str = ""
 
+    def __str__(self) -> str:
+        numbers = f"{self.people:,} people, {self.images:,} images, {self.cameras} cameras"
+        return f"printed in {self.source}: {numbers}" + (f" ({self.remark})" if self.remark else "")
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -65,10 +69,12 @@ def _cuhk03(kind: str) -> Dataset:
         published=Counts(
             _MIDLEVEL,
             people=1360,
-            images=13164,
+            images=13164 if kind == "detected" else 13163,
             cameras=2,
             splits={"train": (1160, None), "validation": (100, None), "query": (100, None), "gallery": (100, None)},
-            remark="13,164 are the detected boxes; of labeled ones there are 13,163",
+            remark=""
+            if kind == "detected"
+            else "it has 13,164, the detected boxes; of labeled ones there is one fewer",
         ),
     )
 
@@ -132,8 +138,8 @@ _ALL = (
             people=1501,
             images=32668,
             cameras=6,
-            splits=_MARKET,
-            remark="images without the distractors, queries",
+            splits=_MARKET | {"gallery": (750, None)},
+            remark="images without queries and the 500,000 distractors",
         ),
     ),
     Dataset(
