@@ -24,7 +24,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LAYERS = [
     ("recipe", "losses", "record"),
     ("data", "models", "papers"),
-    ("objectives",),
+    ("objectives", "complexity"),
     ("training", "evaluation"),
     ("store", "verdicts", "mining"),
     ("run",),

@@ -141,6 +141,10 @@ class ReIDModel(nn.Module, ABC):
         """What is worth caching, once per image."""
         return self(images)["encoding"]
 
+    def as_printed(self, images_a: Tensor, images_b: Tensor) -> Any:
+        """All that the paper's network computes for P pairs; where `compare` takes a shorter way, without it."""
+        return self.compare(self.encode(images_a), self.encode(images_b))
+
     @torch.no_grad()
     def distance(self, queries: Encoding, gallery: Encoding, counted: Tensor | None = None) -> Tensor:
         """All pairs (Q, G), smaller is nearer, in eval mode; encodings may be of half precision.

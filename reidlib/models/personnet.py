@@ -193,6 +193,8 @@ class PersonNet(ReIDModel):
         found["Softmax"] = self.logits(x).softmax(1)
         return found
 
+    as_printed = responses  # `compare` does not lay out the grid of Eq. 2
+
     def layer_shapes(self) -> dict[str, tuple[int, ...]]:
         """Output size of every layer as Table I prints it: (height, width, depth), or (width,) for FC."""
         blank = self.mean.new_zeros(1, 3, *self.image_size)
