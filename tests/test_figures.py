@@ -121,6 +121,20 @@ def test_bars_stand_at_their_numbers_and_show_their_counts():
     assert {"5", "1", "differences", "people"} <= set(texts(figure))
 
 
+def test_panels_of_bars_have_axes_of_their_own():
+    counted = {"few": pd.Series({1: 3, 2: 1}), "many": pd.Series({1: 200, 15: 90}), "one": pd.Series({2: 632})}
+    figure = figures.bar_panels(counted, xlabel="camera", ylabel="images", columns=2)
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title() for axes in shown] == list(counted)
+    for axes, series in zip(shown, counted.values(), strict=True):
+        bars = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in axes.patches}
+        assert bars == series.to_dict()
+    assert shown[1].get_ylim()[1] > 200 > shown[0].get_ylim()[1]
+    assert {"camera", "images"} <= set(texts(figure))
+    with pytest.raises(ValueError, match="give at least one panel"):
+        figures.bar_panels({}, xlabel="camera", ylabel="images")
+
+
 def test_borders_and_marks_of_a_rank_list_agree_with_its_correctness():
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (2, 5, 32, 16, 3), np.uint8)

@@ -4,12 +4,13 @@ Nothing here knows a paper or trains, and only `style` changes matplotlib's sett
 colour says, a mark or a line style says too: the figures survive a black-and-white printer.
 """
 
-from reidlib.figures.charts import bars, cmc_curves, convergence, dots, effects, leads, recall_curves
+from reidlib.figures.charts import bar_panels, bars, cmc_curves, convergence, dots, effects, leads, recall_curves
 from reidlib.figures.look import style
 from reidlib.figures.people import people_sheet
 from reidlib.figures.pictures import contact_sheet, overlay, part_map, rank_lists, responses
 
 __all__ = [
+    "bar_panels",
     "bars",
     "cmc_curves",
     "contact_sheet",

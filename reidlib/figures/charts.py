@@ -167,6 +167,27 @@ def bars(counts: "pd.Series[int]", *, xlabel: str, ylabel: str) -> Figure:
     return figure
 
 
+def bar_panels(counts: "Mapping[str, pd.Series[int]]", *, xlabel: str, ylabel: str, columns: int = 3) -> Figure:
+    """`bars` of several things, a panel with axes of its own each, titled by their names; without numbers on top."""
+    if not counts:
+        raise ValueError("nothing was counted; give at least one panel")
+    rows = -(-len(counts) // columns)
+    figure = Figure(figsize=(WIDTH, 1.7 * rows + 0.3), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, series) in zip(panels, counts.items(), strict=False):
+        axes.bar(series.index.to_numpy(), series.to_numpy(), color=BLUE, width=0.8)
+        axes.grid(False, axis="x")
+        axes.set_title(textwrap.fill(name, 30))
+        axes.set_xlim(min(series.index) - 0.8, max(series.index) + 0.8)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    for axes in panels[len(counts) :]:
+        axes.set_axis_off()
+    figure.supxlabel(xlabel, fontsize=9)
+    figure.supylabel(ylabel, fontsize=9)
+    return figure
+
+
 class Interval(Protocol):
     """Anything with a mean and an interval around it, as `reidlib.pages.Estimate`."""
 
