@@ -24,7 +24,7 @@ from reidlib.store import Run, RunStore, Trial
 PROFILES = ("stored", "smoke", "laptop", "gpu", "paper")
 RECOMPUTE = ("no", "missing", "core", "all")
 DEVICES = ("auto", "cpu", "cuda")
-PAPERS = ("data", "personnet", "hagn")
+PAPERS = ("data", "personnet", "midlevel", "mls", "casn", "hagn", "baselines")
 EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke runs mean nothing and are never shown as results
 
 

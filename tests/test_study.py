@@ -5,9 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from reidlib.data import augment
+from reidlib.models import options
+from reidlib.objectives import OBJECTIVES
 from reidlib.recipe import Data, Recipe
 from reidlib.run import NotAvailable
-from reidlib.study import Study, paper, study
+from reidlib.study import PAPERS, Study, paper, study
+from reidlib.tables import printed_values
 
 
 def smoke(tmp_path, **given) -> Study:
@@ -173,15 +177,33 @@ def test_core_is_at_most_five_trainings(tmp_path):
     assert 1 <= len(smoke(tmp_path, recompute="core").due()) <= 5
 
 
-def test_every_row_names_its_printed_counterpart_and_every_claim_its_rows():
-    personnet = paper("personnet")
-    keys = [row.key for row in personnet.rows]
+@pytest.mark.parametrize("key", PAPERS)
+def test_every_row_names_its_printed_counterpart_and_every_claim_its_rows(key):
+    found = paper(key)
+    keys = [row.key for row in found.rows]
     assert len(set(keys)) == len(keys)
-    for claim in personnet.claims:
-        assert {key for pair in claim.pairs for key in pair} <= set(keys)
+    for row in found.rows:
+        assert row.recipe is not None or row.printed
+        if row.printed:
+            assert row.printed[1] in set(printed_values(key, row.printed[0]).row)
+    for claim in found.claims:
+        compared = [found.row(name) for pair in claim.pairs for name in pair]
+        assert all(row.recipe is not None for row in compared)
+        assert all(row.trials >= claim.replicates for row in compared)
         assert 0.3 <= claim.margin <= 1.0
         if claim.printed_effect is not None:
             assert claim.margin == min(1.0, max(0.3, abs(claim.printed_effect) / 2))
+
+
+@pytest.mark.parametrize("key", PAPERS)
+def test_every_recipe_can_be_scaled_to_every_profile(key):
+    for profile, scale in paper(key).profiles:
+        for row in paper(key).rows:
+            if row.recipe is not None:
+                scaled = scale.scale(row.recipe)
+                assert set(dict(scaled.options)) <= set(options(scaled.system)), (row.key, profile)
+                assert scaled.objective in OBJECTIVES
+                augment.check(scaled.augment)
 
 
 def test_real_data_needs_its_folder(tmp_path):
@@ -190,5 +212,6 @@ def test_real_data_needs_its_folder(tmp_path):
         chosen.data(Data("market1501"), 0, "laptop")
 
 
-def test_recipes_of_the_paper_are_recipes():
-    assert all(isinstance(row.recipe, Recipe | None) for row in paper("personnet").rows)
+@pytest.mark.parametrize("key", PAPERS)
+def test_recipes_of_the_paper_are_recipes(key):
+    assert all(isinstance(row.recipe, Recipe | None) for row in paper(key).rows)
