@@ -62,7 +62,7 @@ class MidLevel(ReIDModel):
         floor (both end at 5x2), 2x2 with ceil (ML-3). fc: widths of the two hidden layers (ML-4). dropout: after
         each of them (ML-5).
     batch_norm: after every convolution of Caffe's trunk and of the head; the paper has none (ML-7), and without it
-        the network does not learn from random weights. width: a factor on the trunk's channels, in sixteenths.
+        the network learns much less from random weights. width: a factor on the trunk's channels, in sixteenths.
     average_orders: in eval mode, average the logits of (a, b) and (b, a) (ML-15: [X_A, X_B] has an order).
     """
 
