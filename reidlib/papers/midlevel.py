@@ -159,6 +159,7 @@ CROSS = tuple(
 )
 
 # The five systems side by side, on one protocol, and the controls of what the paper argues without an ablation.
+PRINTED = MIDLEVEL.with_options(batch_norm=False, layout="caffe", pretrained=False)
 ALONE = MIDLEVEL.with_options(relations=False)
 CONTROLS = (
     _row(
@@ -180,6 +181,7 @@ CONTROLS = (
             ("no-relations", "No relationship convolutions (Sec. III-C)", ALONE),
             ("hard-negatives", "Retrained with hard negatives (Sec. IV-C)", _mined(MIDLEVEL)),
             ("random-negatives", "Retrained with random negatives", _mined(MIDLEVEL, 0.0)),
+            ("as-printed", "No batch norm (ML-7), from random weights", PRINTED),
             ("untrained", "Random weights", replace(MIDLEVEL, steps=0)),
         )
     ),
@@ -208,12 +210,10 @@ JITTER = tuple(
         ("no-relations", "No relationship convolutions", ALONE),
     )
 )
-PRINTED = options(batch_norm=False, layout="caffe", pretrained=False)
 OPEN = (
     *(
         _row(f"open/{key}", "Open points", label, recipe, added=True, trials=3)
         for key, label, recipe in (
-            ("as-printed", "No batch norm (ML-7), from random weights", MIDLEVEL.with_options(**dict(PRINTED))),
             ("pool-2x2-ceil", "2x2 pooling with ceil (ML-3)", MIDLEVEL.with_options(pool="2x2-ceil")),
             ("torchvision", "torchvision's GoogLeNet (ML-8)", MIDLEVEL.with_options(layout="torchvision")),
             ("last-layer", "Only the last layer retrained (ML-12)", replace(_mined(MIDLEVEL), trainable="logits")),
