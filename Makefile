@@ -1,6 +1,7 @@
 # make book   set up, execute the notebooks, build the site       make test   set up, lint, type-check, test
 # make setup  only the virtual environment                        make lab    JupyterLab on notebooks/
 # make clean  remove what was built, keep data and trained runs
+# make layouts  execute every notebook at smoke on drawn copies of the datasets, in the files of each
 #
 #   PROFILE    stored (default): draw the pages from the committed runs; smoke, laptop, gpu, paper: that profile
 #   RECOMPUTE  no, missing, core or all: which runs to train (default: no for stored, missing for the others)
@@ -24,7 +25,7 @@ $(call one_of,RECOMPUTE,$(RECOMPUTES))
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: setup book test lab clean site FORCE
+.PHONY: setup book test lab layouts clean site on-copies FORCE
 unexport PYTHONPATH JUPYTER_PATH JUPYTER_PREFER_ENV_PATH
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
@@ -63,9 +64,13 @@ test: setup
 lab: setup
 	.venv/bin/jupyter lab --notebook-dir=notebooks
 
+layouts:
+	$(locked) $(MAKE) --no-print-directory on-copies
+	@echo "Every notebook ran on a drawn copy of each of: $(COPIES)"
+
 clean:
 	rm -rf build/notebooks build/book build/site build/.values .mypy_cache .pytest_cache .ruff_cache
-	@echo "Kept: .venv, build/data (generated images) and build/runs (trained runs)"
+	@echo "Kept: .venv, build/data and build/copies (generated images), build/runs (trained runs)"
 
 # -- set-up ----------------------------------------------------------------------------------------------------
 
@@ -103,3 +108,24 @@ $(VALUES): export INPUTS = $(strip $(ARGUMENTS) $(sort $(NOTEBOOKS) $(LIBRARY) $
 $(VALUES): FORCE
 	@mkdir -p $(@D) && printf '%s\n' "$$INPUTS" > $@.new && \
 	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+# -- drawn copies of the datasets ------------------------------------------------------------------------------
+
+# One in each layout, and CUHK03 by both protocols. Every notebook starts from an empty store.
+COPIES    := market1501 dukemtmc msmt17 cuhk03-labeled cuhk03-np-detected cuhk01 viper folders
+ON_COPY    = $(patsubst notebooks/%,build/notebooks/copies/$(1)/%,$(wildcard notebooks/*.ipynb))
+
+on-copies: $(foreach name,$(COPIES),$(call ON_COPY,$(name)))
+
+define on_copy
+copy_$(1) := build/copies/$(firstword $(subst -, ,$(1)))
+build/notebooks/copies/$(1)/%.ipynb: notebooks/%.ipynb $$(LIBRARY) .venv/.ready | $$(copy_$(1))/.drawn
+	rm -rf $$(@D)/$$*.runs
+	OMP_NUM_THREADS=1 $$(PY) -m reidlib notebook $$* --out $$@ -p profile smoke -p dataset $(1) \
+	    -p data_root $$(copy_$(1)) -p runs_dir $$(@D)/$$*.runs
+endef
+$(foreach name,$(COPIES),$(eval $(call on_copy,$(name))))
+
+$(sort $(foreach name,$(COPIES),$(copy_$(name))/.drawn)): build/copies/%/.drawn: | .venv/.ready
+	$(PY) -m reidlib data make $(if $(filter dukemtmc,$*),campus,plaza) --size tiny --layout $* --root $(@D)
+	@touch $@

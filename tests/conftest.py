@@ -23,11 +23,11 @@ def plaza_tiny() -> Benchmark:
 
 @pytest.fixture(scope="session")
 def copy_of() -> Callable[[str], Path]:
-    """A real dataset's name -> a folder with a tiny drawn copy in its layout, kept in build/ as `make layouts` does."""
+    """A real dataset's name -> a folder with a tiny drawn copy in its layout, kept in build/ where `make layouts` has it."""
 
     def drawn(name: str) -> Path:
         real = registry.DATASETS[name]
-        root = BUILD / "layouts" / real.layout
+        root = BUILD / "copies" / real.layout
         make(real.counterpart, "tiny", root, layout=real.layout, workers=1, progress=False)
         return root
 

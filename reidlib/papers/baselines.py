@@ -58,7 +58,7 @@ BASELINES = (
 SMOKE: tuple[tuple[str, Options], ...] = (
     ("xcorr", options(image_size=(56, 28), fc=16)),
     ("lomo", options(image_size=(64, 32))),
-    ("kissme", options(image_size=(64, 32), components=10)),
+    ("kissme", options(image_size=(64, 32), components=5)),
     ("xqda", options(image_size=(64, 32), components=50)),
 )
 LAPTOP: tuple[tuple[str, Options], ...] = (("xcorr", options(image_size=(80, 32))),)
