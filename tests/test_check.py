@@ -1,7 +1,9 @@
 """`reidlib data check`: whole copies pass, and every kind of damage is named."""
 
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from reidlib.__main__ import app
-from reidlib.data import load, registry
+from reidlib.data import SYNTHETIC, load, registry
 from reidlib.data.check import check, counts
 from reidlib.data.registry import DATASETS, Counts
+from reidlib.data.synthetic import LAYOUTS
 
 PRINTED = Counts(
     "a paper, Table 1",
@@ -212,3 +215,16 @@ def test_the_command_exits_with_1_on_problems_and_2_on_mistakes(market):
     assert "PROBLEM: a file is empty: " in shown.output
     assert isinstance(call("market1502", "--root", market).exception, ValueError)
     assert isinstance(call("market1501", "--root", market / "nowhere").exception, FileNotFoundError)
+
+
+def test_the_data_page_says_how_every_dataset_is_checked_and_practised():
+    page = (Path(__file__).parents[1] / "data" / "README.md").read_text()
+    calls = [match.split() for match in re.findall(r"(?<=reidlib data )(?:check|make)[^`#\n]*", page)]
+    checked = {words[1] for words in calls if words[0] == "check"}
+    named = {name for name in DATASETS if re.search(rf"`{name}`|check {name} ", page)}
+    assert named == set(DATASETS)
+    assert {DATASETS[name].layout for name in checked - {*SYNTHETIC, "NAME"}} == set(LAYOUTS)
+    practised = {
+        (words[1], words[words.index("--layout") + 1]) for words in calls if words[0] == "make" and "--layout" in words
+    }
+    assert practised == {(real.counterpart, real.layout) for real in DATASETS.values()}

@@ -1,7 +1,7 @@
 """DukeMTMC-reID: Market-1501's folders, `0001_c2_f0046182.jpg`.
 
-Ristani et al. 2016, Zheng et al. 2017. Duke University withdrew DukeMTMC in June 2019: the people in it had not
-consented to be filmed for this. It is read where a copy is at hand, so that published numbers can be checked; it
+Ristani et al. 2016, Zheng et al. 2017. Duke University withdrew DukeMTMC in April 2019: the people in it had
+not consented to be filmed for this. It is read where a copy is at hand, so that published numbers can be checked; it
 should not be passed on, and new work should use other data.
 """
 
