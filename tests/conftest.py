@@ -23,7 +23,7 @@ def plaza_tiny() -> Benchmark:
 
 @pytest.fixture(scope="session")
 def copy_of() -> Callable[[str], Path]:
-    """A real dataset's name -> a folder with a tiny drawn copy in its layout, kept in build/ where `make layouts` has it."""
+    """A real dataset's name -> a folder with a tiny drawn copy in its layout, the one that `make layouts` uses."""
 
     def drawn(name: str) -> Path:
         real = registry.DATASETS[name]
