@@ -48,7 +48,7 @@ def only(report):
 
 
 def look(folder, **how):
-    return check("market1501", folder, progress=False, **how)
+    return check("market1501", folder, **how)
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -149,6 +149,15 @@ def test_what_the_loader_refuses_is_the_problem(market, plaza_tiny):
     assert "lacks query/" in only(look(market))
 
 
+def test_a_damaged_archive_is_the_problem(copy_of, tmp_path):
+    folder = tmp_path / "CUHK03"
+    shutil.copytree(copy_of("cuhk03-labeled"), tmp_path, dirs_exist_ok=True)
+    next(tmp_path.glob("*-cuhk03")).rename(folder)
+    archive = folder / "cuhk03_release" / "cuhk-03.mat"
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    assert only(check("cuhk03-labeled", folder)).startswith(f"{archive} cannot be read as CUHK03's (")
+
+
 def test_a_line_that_is_listed_twice(tmp_path):
     def image(person, camera):
         return f"{person:04d}/{person:04d}_000_{camera:02d}_0303morning_0001_0.jpg"
@@ -158,7 +167,7 @@ def test_a_line_that_is_listed_twice(tmp_path):
     lists = {"train": [(0, 1), (0, 2), (1, 1), (1, 2)], "val": [(0, 1)], "query": [(0, 1)], "gallery": [(0, 2)]}
     for name, cells in lists.items():
         (tmp_path / f"list_{name}.txt").write_text("".join(f"{image(*cell)} {cell[0]}\n" for cell in cells))
-    said = [problem for problem in check("msmt17", tmp_path, progress=False).problems if "more than once" in problem]
+    said = [problem for problem in check("msmt17", tmp_path).problems if "more than once" in problem]
     assert len(said) == 1
     assert said[0].startswith("train: a file is listed more than once: ")
 
@@ -175,7 +184,7 @@ def test_an_image_that_a_drawn_dataset_lost_is_named(copy_of, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name != "market1501-500k"])
 def test_a_drawn_copy_of_every_dataset_passes(name, copy_of):
-    report = check(name, copy_of(name), deep=True, progress=False)
+    report = check(name, copy_of(name), deep=True)
     assert report.problems == ()
     if DATASETS[name].published:
         assert "the images are drawn; the printed counts are those of the real dataset" in report.remarks
@@ -183,7 +192,7 @@ def test_a_drawn_copy_of_every_dataset_passes(name, copy_of):
 
 
 def test_what_is_drawn_by_name_is_checked_in_any_layout(copy_of):
-    report = check("plaza", copy_of("viper"), size="tiny", layout="viper", progress=False)
+    report = check("plaza", copy_of("viper"), size="tiny", layout="viper")
     assert report.problems == ()
     assert report.title.startswith("plaza in the layout of VIPeR, 316/316: ")
 

@@ -55,7 +55,6 @@ def check(
     *,
     deep: bool = False,
     layout: str = "",
-    progress: bool = True,
     **made: Any,
 ) -> Report:
     """The report on the dataset `name` in or below `root`; every file is read, with `deep` every image decoded too.
@@ -73,7 +72,7 @@ def check(
         return Report(f"{real.title} in {top}", None, (str(error),))
     table = counts(benchmark, real.published)
     paths = sorted({path for split in splits(benchmark).values() for path in split.paths})
-    files = _read(paths, deep, progress)
+    files = _read(paths, deep)
     remarks = [
         f"{benchmark.matched.sum():,} of {len(benchmark.query):,} queries have a match in another camera",
         f"{sum(not file.fault for file in files.values()):,} of {len(files):,} images can be"
@@ -159,7 +158,7 @@ class _File:
     digest: bytes = b""
 
 
-def _read(paths: Sequence[Path], deep: bool, progress: bool) -> dict[Path, _File]:
+def _read(paths: Sequence[Path], deep: bool) -> dict[Path, _File]:
     def one(path: Path) -> _File:
         try:
             data = path.read_bytes()
@@ -181,7 +180,7 @@ def _read(paths: Sequence[Path], deep: bool, progress: bool) -> dict[Path, _File
     with (
         ThreadPoolExecutor(cores()) as pool,
         warnings.catch_warnings(action="ignore"),  # Pillow's remarks on odd metadata and palettes
-        tqdm(total=len(paths), desc="decode" if deep else "read", unit="image", delay=1, disable=not progress) as bar,
+        tqdm(total=len(paths), desc="decode" if deep else "read", unit="image", delay=1, disable=None) as bar,
     ):
         found = {}
         for path, file in zip(paths, pool.map(one, paths), strict=True):
