@@ -302,7 +302,7 @@ CLAIMS = (
     ),
 )
 
-# Without ImageNet's weights it learns with batch norm only, which the row "as-printed" shows.
+# Without ImageNet's weights it learns much more with batch norm, which the row "as-printed" shows.
 LAPTOP = (("midlevel", options(batch_norm=True, width=0.25, fc=(256, 256), dropout=0.0)),)
 TINY = (
     ("midlevel", options(batch_norm=True, width=0.0625, fc=(16, 16), image_size=(128, 64))),
