@@ -85,8 +85,8 @@ def _row(
     return Row(key, table, label, line, _on(data, recipe), settings, deviations=deviations, **extra)  # type: ignore[arg-type]
 
 
-# PCB + RPP: PCB, then its part classifier alone, then everything at a tenth of the rate (Sun et al., Sec. 3.4). A
-# quarter of PCB's epochs for either stage is ours.
+# PCB + RPP (Sun et al., 2018): PCB, then its part classifier alone, then everything at a tenth of the rate. How long
+# either stage takes, a quarter of PCB's epochs, is ours.
 PCB = replace(CASN, system="pcb", loss_weights=IDENTITY_ALONE)
 INDUCED = replace(PCB, parent=PCB, trainable="refine", steps=PCB.steps // 4).with_options(refined=True)
 REFINED = replace(INDUCED, parent=INDUCED, trainable="", optimiser=replace(PCB.optimiser, lr=0.003))
