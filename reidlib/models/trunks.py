@@ -44,10 +44,10 @@ def trunk(
     """A trunk by timm's name, e.g. "resnet50", "densenet121", or "test_resnet" (0.4 M parameters, for laptops).
 
     pretrained: False, True (fetched by timm on request), or a file of weights (.safetensors, or a PyTorch file
-    that is read with `weights_only`). last_stride: of the last stage, 2 is the
-    network as its authors made it, 1 keeps the map of the stage before it. timm then dilates that stage, which keeps
-    what its filters see; the papers' authors change the stride alone. stages: 1 to 4. ValueError: an unknown name, a trunk that cannot lose its
-    last stride, weights that do not fit; FileNotFoundError: no such file; ConnectionError: nothing to fetch from.
+    that is read with `weights_only`). last_stride: of the last stage, 2 is the network as its authors made it, 1
+    keeps the map of the stage before it. timm then dilates that stage, which keeps what its filters see; the papers
+    change the stride alone. stages: 1 to 4. ValueError: an unknown name, a trunk that cannot lose its last stride,
+    weights that do not fit; FileNotFoundError: no such file; ConnectionError: nothing to fetch from.
     """
     import timm  # takes a second, and half of the systems have no trunk
 
