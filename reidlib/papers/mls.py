@@ -246,7 +246,6 @@ CLAIMS = (
         [("levels/l4", "levels/l23")],
         0.3,
         relation="similar",
-        margin=1.0,
     ),
     _claim(
         "ranking-loss",
