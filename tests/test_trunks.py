@@ -31,6 +31,18 @@ def test_the_papers_trunk_has_the_printed_maps() -> None:
     assert [tuple(m.shape) for m in made(torch.rand(1, 3, 384, 128, device="meta"))] == [(1, 2048, 24, 8)]
 
 
+def test_without_its_last_stride_a_trunk_is_otherwise_the_same() -> None:
+    """PCB, CASN and HAGN change one stride; timm alone would dilate the stage as well."""
+    torch.manual_seed(0)
+    ours = trunk("resnet50").eval()
+    peer = timm.create_model("resnet50").eval()
+    peer.load_state_dict(ours.network.state_dict(), strict=False)
+    peer.layer4[0].conv2.stride = peer.layer4[0].downsample[0].stride = (1, 1)
+    images = torch.rand(1, 3, 64, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images)[0], peer.forward_features(images))
+
+
 @pytest.mark.parametrize("name", [TINY, "densenet121"])
 def test_a_weight_file_of_the_whole_network_fits_its_features(tmp_path: Path, name: str) -> None:
     torch.manual_seed(1)

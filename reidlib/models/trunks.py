@@ -45,9 +45,8 @@ def trunk(
 
     pretrained: False, True (fetched by timm on request), or a file of weights (.safetensors, or a PyTorch file
     that is read with `weights_only`). last_stride: of the last stage, 2 is the network as its authors made it, 1
-    keeps the map of the stage before it. timm then dilates that stage, which keeps what its filters see; the papers
-    change the stride alone. stages: 1 to 4. ValueError: an unknown name, a trunk that cannot lose its last stride,
-    weights that do not fit; FileNotFoundError: no such file; ConnectionError: nothing to fetch from.
+    keeps the size of the map before it. stages: 1 to 4. ValueError: an unknown name, a trunk that cannot lose its
+    last stride, weights that do not fit; FileNotFoundError: no such file; ConnectionError: nothing to fetch from.
     """
     import timm  # takes a second, and half of the systems have no trunk
 
@@ -61,12 +60,22 @@ def trunk(
         network = timm.create_model(name, features_only=True, out_indices=tuple(stages), **stride)
     except TypeError as error:
         raise ValueError(f"trunk {name!r} cannot keep its last map at 1/16: use last_stride=2 ({error}).") from None
+    if last_stride == 1:
+        _undilate(network)
     if pretrained:
         weights = _fetched(name) if pretrained is True else read_weights(pretrained)
         # timm flattens some networks, such as DenseNet, when it takes their features.
         flat = {key.replace(".", "_", 1): value for key, value in weights.items()}
         load_weights(network, {**flat, **weights}, name)
     return Trunk(network, stages)
+
+
+def _undilate(network: nn.Module) -> None:
+    """Adjacent pixels for every filter again: timm dilates a stage that loses its stride, PCB, CASN and HAGN do not."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.dilation != (1, 1):
+            layer.dilation = (1, 1)
+            layer.padding = tuple(size // 2 for size in layer.kernel_size)
 
 
 def _fetched(name: str) -> Mapping[str, Tensor]:
