@@ -77,7 +77,8 @@ def test_a_seed_decides_and_the_input_is_left_alone(images, name):
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
     assert torch.equal(images, before)
-    assert one.shape == images.shape
+    height, width = (round(0.6 * side) if name == "crop" else side for side in images.shape[2:])
+    assert one.shape == (COUNT, 3, height, width)
     assert one.dtype == torch.float32
     assert one.min() >= 0
     assert one.max() <= 1
@@ -118,6 +119,16 @@ def test_pad_crop_is_a_whole_shift_over_black(images):
     assert shifts.min() == -3
     assert shifts.max() == 3
     assert abs(shifts.mean(0)).max() < 0.4
+
+
+def test_crop_is_a_window_anywhere(images):
+    images[:] = torch.arange(HEIGHT)[:, None] * WIDTH + torch.arange(WIDTH)  # a pixel says where it is
+    got = as_bytes(augment(images, (("crop", 0.25),), generator())).astype(int)
+    corner = got[:, 0, 0, 0]
+    window = np.arange(round(0.75 * HEIGHT))[:, None] * WIDTH + np.arange(round(0.75 * WIDTH))
+    assert (got == corner[:, None, None, None] + window).all()
+    assert set(corner // WIDTH) == set(range(HEIGHT - round(0.75 * HEIGHT) + 1))
+    assert set(corner % WIDTH) == set(range(WIDTH - round(0.75 * WIDTH) + 1))
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2])

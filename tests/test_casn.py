@@ -319,3 +319,14 @@ def test_mistakes_name_what_is_allowed() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             build("casn", **{**SMALL, **options})
+
+
+def test_crops_are_for_training_alone() -> None:
+    """CA-2's public baseline trains on 256x128 windows of 288x144 images and ranks whole ones."""
+    model = casn()
+    crop = torch.rand(2, 3, 80, 24)
+    assert model.train().attended(crop, torch.tensor([0, 1]))["attention"].shape == (2, 5, 2)
+    with pytest.raises(ValueError, match=r"\(B, 3, 96, 32\) expected"):
+        model.eval()(crop)
+    with pytest.raises(ValueError, match=r"\(B, 3, 96, 32\) expected"):
+        model.train()(torch.rand(2, 3, 112, 24))

@@ -73,6 +73,16 @@ def _pad_crop(images: Tensor, pixels: float, generator: torch.Generator) -> Tens
     return _crop(F.pad(images, (pad,) * 4), place[0], place[1], images.shape[2], images.shape[3])
 
 
+def _crop_smaller(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A window anywhere in the image, smaller by `share` of both sides; models with `crops` train on these."""
+    sides = [round((1 - share) * side) for side in images.shape[2:]]
+    top, left = (
+        torch.randint(whole - side + 1, (len(images),), generator=generator)
+        for whole, side in zip(images.shape[2:], sides, strict=True)
+    )
+    return _crop(images, top, left, *sides)
+
+
 def _affine(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Small affine jitter, all uniform (0.05: translation +-5 % of the size, rotation +-5 degrees, scale +-5 %).
 
@@ -125,6 +135,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor, float, torch.Generator], Tensor], 
     "translate": (_translate, 0.5),
     "translate_only": (_translate_only, 0.5),
     "pad_crop": (_pad_crop, 64.0),
+    "crop": (_crop_smaller, 0.5),
     "affine": (_affine, 0.5),
     "erase": (_erase, 1.0),
     "erase_centred": (_erase_centred, 1.0),
@@ -144,10 +155,11 @@ def check(operations: tuple[tuple[str, float], ...]) -> None:
 
 
 def augment(images: Tensor, operations: tuple[tuple[str, float], ...], generator: torch.Generator) -> Tensor:
-    """The operations in order on (B, 3, H, W) uint8 images, as float32 in [0, 1] on their device.
+    """The operations in order on (B, 3, H, W) uint8 images, as float32 in [0, 1] on their device, "crop" smaller.
 
     operations: (name, amount) of `OPERATIONS`. Amounts: flip, erase and erase_centred a probability; translate and
-    translate_only a share of height and width; pad_crop pixels; affine a share, and 100 times as many degrees.
+    translate_only a share of height and width, crop the share cut off; pad_crop pixels; affine a share, and 100 times
+    as many degrees.
     generator: on the CPU.
     """
     check(operations)

@@ -96,6 +96,7 @@ class ReIDModel(nn.Module, ABC):
     tile: images a side that `prepare` sees at once.
     pairs_per_block: pairs that `block` scores at once, on a CPU and on a GPU.
     normalises_rows: `distance` depends on which gallery images the protocol counts, and is told.
+    crops: may be trained on images that an augmentation made smaller.
     CHOICES: options that take one of a few values, the default first.
     """
 
@@ -105,6 +106,7 @@ class ReIDModel(nn.Module, ABC):
     tile: int = 512
     pairs_per_block: tuple[int, int] = (256, 4096)
     normalises_rows: bool = False
+    crops: bool = False
     CHOICES: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     def __init__(
@@ -120,7 +122,10 @@ class ReIDModel(nn.Module, ABC):
     def normalise(self, images: Tensor) -> Tensor:
         """(images - mean) / std; a ValueError for what is not a float batch of `image_size`."""
         height, width = self.image_size
-        if images.ndim != 4 or images.shape[1:] != (3, height, width):
+        fits = images.ndim == 4 and images.shape[1:] == (3, height, width)
+        if self.crops and self.training and images.ndim == 4:
+            fits = images.shape[1] == 3 and images.shape[2] <= height and images.shape[3] <= width
+        if not fits:
             raise ValueError(
                 f"images of shape {tuple(images.shape)} given, (B, 3, {height}, {width}) expected: resize "
                 f"them, or build the model with image_size=(height, width)."

@@ -72,6 +72,8 @@ class Identification(ReIDModel):
     One stripe is IDE's global average pooling, six are PCB's.
     """
 
+    crops = True
+
     def __init__(
         self,
         trunk_name: str,

@@ -227,7 +227,7 @@ OPEN = (
         _row(f"open/{key}", "Open points", label, recipe, added=True, trials=3)
         for key, label, recipe in (
             ("stride-1", "Last stride 1 (CA-1)", CASN.with_options(last_stride=1)),
-            ("stride-2", "Last stride 2 (CA-1)", CASN.with_options(last_stride=2)),
+            ("crop", "Random crops of 256x128 (CA-2)", replace(CASN, augment=(("crop", 1 / 9), *CASN.augment))),
             ("dropout", "Dropout for ReLU in the identity classifier (CA-3)", CASN.with_options(between="dropout")),
             ("absolute", "BCE on |f1 - f2| (CA-4)", CASN.with_options(difference="absolute")),
             ("square", "BCE on the squared difference (CA-4)", CASN.with_options(difference="square")),
