@@ -203,7 +203,7 @@ def measure(system: System, queries: int, gallery: int, device: torch.device) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("systems", nargs="*", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("systems", nargs="*", choices=[*SYSTEMS, "all"], default="all", help="default: all")
     parser.add_argument("--queries", type=int, default=16)
     parser.add_argument("--gallery", type=int, default=64)
     parser.add_argument("--device", default="cpu")
@@ -211,7 +211,7 @@ def main() -> None:
     device = torch.device(given.device)
     machine = f"{torch.get_num_threads()} thread(s), {device}, torch {torch.__version__}"
     print(f"{given.queries * given.gallery} pairs, {machine}")
-    for name in given.systems:
+    for name in SYSTEMS if "all" in given.systems else given.systems:
         print(f"\n{name}")
         measure(SYSTEMS[name], given.queries, given.gallery, device)
 
