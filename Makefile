@@ -112,7 +112,7 @@ $(VALUES): FORCE
 # -- drawn copies of the datasets ------------------------------------------------------------------------------
 
 # One in each layout, and CUHK03 by both protocols. Every notebook starts from an empty store.
-COPIES    := market1501 dukemtmc msmt17 cuhk03-labeled cuhk03-np-detected cuhk01 viper folders
+COPIES    := market1501 market1501-500k dukemtmc msmt17 cuhk03-labeled cuhk03-np-detected cuhk01 viper folders
 ON_COPY    = $(patsubst notebooks/%,build/notebooks/copies/$(1)/%,$(wildcard notebooks/*.ipynb))
 
 on-copies: $(foreach name,$(COPIES),$(call ON_COPY,$(name)))

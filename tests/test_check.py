@@ -182,7 +182,7 @@ def test_an_image_that_a_drawn_dataset_lost_is_named(copy_of, tmp_path):
     assert f"lacks 2 of its 64 images: cam_a/{gone.name}, cam_b/{other.name}" in only(check("viper", tmp_path))
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name != "market1501-500k"])
+@pytest.mark.parametrize("name", DATASETS)
 def test_a_drawn_copy_of_every_dataset_passes(name, copy_of):
     report = check(name, copy_of(name), deep=True)
     assert report.problems == ()

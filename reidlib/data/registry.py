@@ -129,7 +129,7 @@ _ALL = (
     Dataset(
         name="market1501-500k",
         title="Market-1501 with 500,000 distractors",
-        layout="market1501",
+        layout="market1501-500k",
         read=lambda root, _: load_distractors(root),
         splits=1,
         counterpart="plaza",

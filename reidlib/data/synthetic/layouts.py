@@ -15,6 +15,7 @@ import numpy as np
 
 from reidlib.data.synthetic import matlab
 from reidlib.data.synthetic.plan import (
+    DISTRACTOR,
     FEWEST_CAMERAS,
     GALLERY,
     QUERY,
@@ -25,7 +26,16 @@ from reidlib.data.synthetic.plan import (
     share_out,
     views,
 )
-from reidlib.data.synthetic.settings import DEFAULT_LAYOUT, GROUP, SIZES, Rig, Stream, generator
+from reidlib.data.synthetic.settings import (
+    CAMERAS,
+    DEFAULT_LAYOUT,
+    GROUP,
+    SIZES,
+    STRANGERS,
+    Rig,
+    Stream,
+    generator,
+)
 
 SMALLEST_GROUP = 6  # sides of any size are sums of group sizes, which multiples of 8 alone would not allow
 ANY = "any"  # the split of people whom the loader puts on either side
@@ -115,6 +125,30 @@ def _market1501(seed: int, domain: str, size: str) -> Plan:
         for person in range(counts.first_person, counts.last_person + 1)
     }
     return Plan(plan_images(seed, domain, size), people)
+
+
+# Distractors of an archive of their own, on top of Market-1501's.
+FURTHER = {"tiny": 60, "small": 4_000, "market": 500_000}
+BY_HAND, DISTRACTORS = "gt_bbox", "distractors_500k"
+
+
+def _market1501_500k(seed: int, domain: str, size: str) -> Plan:
+    """Market-1501 with `gt_bbox`, the test people's boxes drawn by hand in the same frames, and `distractors_500k`."""
+    plan = _market1501(seed, domain, size)
+    by_hand = [
+        replace(image, file=f"{BY_HAND}/{image.file.split('/')[1]}", labeled=True)
+        for image in plan.images
+        if image.label > 0 and not image.file.startswith(TRAIN)
+    ]
+    number, first = FURTHER[size], STRANGERS + SIZES[size].distractors
+    cameras = generator(seed, Stream.PLAN, domain, 1).integers(1, CAMERAS + 1, number)
+    further = [
+        PlannedImage(
+            f"{DISTRACTORS}/{i:06d}.jpg", DISTRACTOR, subject=first + i, camera=int(camera), index=0, partial=i % 2 == 1
+        )
+        for i, camera in enumerate(cameras)
+    ]
+    return replace(plan, images=plan.images + by_hand + further)
 
 
 # -- DukeMTMC-reID ---------------------------------------------------------------------------------------------
@@ -423,6 +457,7 @@ def _folders(seed: int, domain: str, size: str) -> Plan:
 
 LAYOUTS = {
     DEFAULT_LAYOUT: Layout(Rig(), SIZES, _market1501),
+    "market1501-500k": Layout(Rig(same_shots=True), FURTHER, _market1501_500k),
     "dukemtmc": Layout(DUKE, DUKE_SIZES, _dukemtmc),
     "msmt17": Layout(MSMT, MSMT_SIZES, _msmt17, tuple(f"list_{name}.txt" for name in MSMT_LISTS)),
     "cuhk03": Layout(
