@@ -140,6 +140,7 @@ def rank_blocks(
             rows = floats(block[first : first + ROWS])
             parts.append(ranker(rows, queries[start : start + len(rows)]))
             start += len(rows)
+        del given, block, rows  # before the next one is made
     if start != len(queries):
         raise ValueError(f"distances have {start} rows for {len(queries)} queries; give one row a query")
     return replace(Evaluation.join(parts), dropped=int((~found).sum()))
