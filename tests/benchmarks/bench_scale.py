@@ -18,6 +18,8 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ import pandas as pd
 
 from reidlib.evaluation import rank
 from reidlib.evaluation.search import Index, feature_distances, recall, search
+from reidlib.run import device_name
 
 DIMENSIONS, INTRINSIC, DEPTH = 2048, 64, 10
 SIZES = {"market": (3368, 19732, 750, 6), "msmt": (11659, 82161, 3060, 15)}  # queries, gallery, people, cameras
@@ -82,6 +85,7 @@ def searched(file: np.ndarray, queries: int, record: Path | None) -> None:
         print('FAISS is not installed (pip install "reidlib[search]"): no approximate search')
         return
     common = {"gallery": len(gallery), "dimensions": DIMENSIONS, "queries": queries}
+    common |= {"device": device_name("cpu"), "faiss": version("faiss-cpu"), "date": date.today().isoformat()}
     rows = [{"index": "exact", "effort": "", "recall": 1.0, "milliseconds": 1e3 * seconds / queries, **common}]
     for description, probes in INDEXES.items():
         start = time.process_time()
