@@ -107,12 +107,14 @@ def train_and_evaluate(
 
     Two processes asking for one run train it once; an interrupted training goes on from its checkpoint.
     keep: "weights" stores the weights, "figures" also `figure_arrays`. again: train even if the run is there.
+    ValueError: an image is both trained on and tested with.
     """
     with store.lock(recipe):
         run = None if again else store.find(recipe)
         missing = [item for item in settings if run is None or run.metrics(item) is None]
         if run is not None and not missing:
             return run
+        _refuse_leaks(recipe, missing, data_root)
         if run is not None and run.weights() is not None:
             model = restore_model(run, recipe).to(device)
             for item in missing:
@@ -157,6 +159,23 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
             "peak_memory_bytes": _peak_memory(how.device),
         },
     )
+
+
+def _refuse_leaks(recipe: Recipe, settings: Sequence[EvaluationSettings], data_root: Path | None) -> None:
+    """ValueError where a test image is trained on, by the recipe or its parents: other splits, or all of a dataset."""
+    trained: set[Path] = set()
+    step: Recipe | None = recipe
+    while step is not None and step.steps:
+        trained.update(*(read_benchmark(data, data_root, step.split).train.paths for data in step.datasets))
+        step = step.parent
+    for item in settings:
+        tested = read_benchmark(item.data, data_root, item.split)
+        both = trained & {*tested.query.paths, *tested.gallery.paths}
+        if both:
+            raise ValueError(
+                f"{len(both):,} images of {tested.name} are trained on and tested with, such as {min(both)}: test with"
+                " another dataset, or with the same split"
+            )
 
 
 def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:

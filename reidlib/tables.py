@@ -34,12 +34,16 @@ HEADINGS = {  # datasets and protocols as tables head them, where the paper prin
     "cuhk03-labeled": "CUHK03 labeled",
     "cuhk03-detected": "CUHK03 detected",
     "cuhk01": "CUHK01",
+    "cuhk01-all": "CUHK01, everybody",
     "viper": "VIPeR",
 }
 PROTOCOL_HEADINGS = {
     "market1501": "full gallery",
     "market1501-flip": "full gallery, mirrored",
+    "market1501-flip-trapezoid": "full gallery, mirrored, trapezoids",
     "single-shot": "single shot",
+    "single-shot-20": "single shot, 20 draws",
+    "single-shot-all": "single shot, everybody",
 }
 # Queries behind a printed rank-1; on single-shot sets, the people of one gallery draw.
 PRINTED_QUERIES = {

@@ -118,3 +118,15 @@ def test_hard_negatives_are_mined_by_the_parents_weights(tmp_path, plaza_tiny, m
     assert len(mining) == 1
     assert torch.equal(mining[0], parent.weights()["logits.weight"])
     assert np.isfinite(run.history["loss"]).all()
+
+
+@pytest.mark.parametrize("parent", [False, True])
+def test_images_that_are_trained_on_are_not_tested_with(tmp_path, parent):
+    """By its number of split, or because everybody is in training."""
+    copy = replace(DATA, layout="viper")
+    recipe, item = replace(TINY, datasets=(copy,), split=1), EvaluationSettings(copy, 0, "single-shot-all")
+    if parent:
+        recipe = replace(TINY, parent=recipe)
+    with pytest.raises(ValueError, match=r"images of plaza are trained on and tested with, such as .*cam_.*bmp"):
+        train_and_evaluate(recipe, [item], RunStore(tmp_path), progress=False)
+    assert not list(tmp_path.glob("*/run.json"))

@@ -19,13 +19,24 @@ def load_cuhk01(root: str | Path, split: int, tested: int | None = 100) -> Bench
     tested: 100 of 971, a third where there are fewer than 300; None is half of them, 486. ValueError names people
     without an image in either camera, and files of another name.
     """
-    found = find(root, CUHK01)
-    files = images(found.parts[0])
-    people, shots = read_names(files, r"(\d{4})(\d{3})\.", "0001001.png (person 1, image 1)").T
-    everybody = labelled("train", files, people, 1 + (shots - 1) // 2, look_alikes(found.folder))
+    everybody = _everybody(root)
     count = len(everybody.identities)
     name, number = ("cuhk01-486", count - count // 2) if tested is None else ("cuhk01", min(tested, count // 3))
     return random_split(name, everybody, number, split)
+
+
+def load_cuhk01_all(root: str | Path) -> Benchmark:
+    """All 971 people, to train on or to test with. Errors as `load_cuhk01`."""
+    everybody = _everybody(root)
+    _check_views("cuhk01-all", everybody)
+    return two_views("cuhk01-all", everybody, everybody)
+
+
+def _everybody(root: str | Path) -> Split:
+    found = find(root, CUHK01)
+    files = images(found.parts[0])
+    people, shots = read_names(files, r"(\d{4})(\d{3})\.", "0001001.png (person 1, image 1)").T
+    return labelled("train", files, people, 1 + (shots - 1) // 2, look_alikes(found.folder))
 
 
 def random_split(name: str, everybody: Split, tested: int, seed: int) -> Benchmark:
@@ -33,6 +44,11 @@ def random_split(name: str, everybody: Split, tested: int, seed: int) -> Benchma
 
     ValueError names people who are not in both of cameras 1 and 2.
     """
+    _check_views(name, everybody)
+    return two_views(name, *draw_people(everybody, tested, seed))
+
+
+def _check_views(name: str, everybody: Split) -> None:
     if everybody.person_ids.min() < 1:
         raise ValueError(f"{name}: there is a person 0; people are numbered from 1")
     for camera in (1, 2):
@@ -46,4 +62,3 @@ def random_split(name: str, everybody: Split, tested: int, seed: int) -> Benchma
     other = sorted({*everybody.camera_ids.tolist()} - {1, 2})
     if other:
         raise ValueError(f"{name}: there are images of camera {some(other)}; it has cameras 1 and 2")
-    return two_views(name, *draw_people(everybody, tested, seed))

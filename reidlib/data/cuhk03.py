@@ -27,7 +27,7 @@ from tqdm import tqdm
 from reidlib.data.folders import default_cache, writing
 from reidlib.data.layout import Found, Layout, find, labelled, look_alikes, some
 from reidlib.data.market1501 import FOLDERS, read_folders
-from reidlib.data.splits import Benchmark, draw_people, two_views
+from reidlib.data.splits import Benchmark, Split, draw_people, two_views
 
 if TYPE_CHECKING:
     import h5py
@@ -62,16 +62,30 @@ def load_cuhk03(root: str | Path, kind: str, split: int) -> Benchmark:
     path = found.parts[0]
     with _open(path) as mat:
         tested = _test_set(path, mat, split)
+    everybody, before = _everybody(found, kind)
+    asked = np.isin(everybody.person_ids, [before[pair - 1] + person for pair, person in tested])
+    rest = everybody.take(~asked & (everybody.person_ids <= before[CLASSIC_PAIRS]), "train")
+    train, validation = draw_people(rest, round(SET_ASIDE * len(rest.identities)), split, "validation")
+    return two_views(f"cuhk03-{kind}", train, everybody.take(asked, "test"), validation)
+
+
+def load_cuhk03_all(root: str | Path, kind: str) -> Benchmark:
+    """All 1,360 people of the classic release, to train on or to test with. Errors as `load_cuhk03`."""
+    everybody, before = _everybody(find(root, CLASSIC), kind)
+    classic = everybody.take(everybody.person_ids <= before[CLASSIC_PAIRS], "train")
+    return two_views(f"cuhk03-{kind}-all", classic, classic)
+
+
+def _everybody(found: Found, kind: str) -> tuple[Split, np.ndarray]:
+    """All images of that kind, and how many people come before each pair of cameras."""
+    path = found.parts[0]
+    with _open(path) as mat:
         before = np.cumsum([0, *(cells.shape[1] for cells in _pairs(path, mat, kind))])
     folder = extract(path, kind)
     names = list(_index(folder))
     pairs, persons, cameras = np.array([[int(part) for part in name.split("_")[:3]] for name in names], np.int64).T
     files = [folder / name for name in names]
-    everybody = labelled(kind, files, before[pairs - 1] + persons, cameras, _groups(found))
-    asked = np.isin(everybody.person_ids, [before[pair - 1] + person for pair, person in tested])
-    rest = everybody.take(~asked & (pairs <= CLASSIC_PAIRS), "train")
-    train, validation = draw_people(rest, round(SET_ASIDE * len(rest.identities)), split, "validation")
-    return two_views(f"cuhk03-{kind}", train, everybody.take(asked, "test"), validation)
+    return labelled(kind, files, before[pairs - 1] + persons, cameras, _groups(found)), before
 
 
 def load_cuhk03_np(root: str | Path, kind: str) -> Benchmark:
@@ -99,7 +113,8 @@ def load_cuhk03_np(root: str | Path, kind: str) -> Benchmark:
     everybody = labelled(
         kind, [folder / file for file in protocol.files], protocol.people, protocol.cameras, _groups(found)
     )
-    return Benchmark(name, **{part: everybody.take(rows, part) for part, rows in protocol.parts.items()})
+    train, query, gallery = (everybody.take(protocol.parts[part], part) for part in FOLDERS)
+    return Benchmark(name, train, query, gallery)
 
 
 @dataclass(frozen=True, eq=False)

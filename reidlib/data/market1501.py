@@ -40,13 +40,14 @@ def read_folders(name: str, found: Found, pattern: str, example: str) -> Benchma
     Junk (-1) and distractors (0) stay in the gallery and are dropped from train and query.
     """
     groups = look_alikes(found.folder)
-    splits = {}
+    splits = []
     for part, folder in zip(FOLDERS, found.parts, strict=False):
         files = images(folder)
         people, cameras = read_names(files, pattern, example).T
         split = labelled(part, files, people, cameras, groups)
-        splits[part] = split if part == "gallery" else split.take(~np.isin(split.person_ids, (JUNK, DISTRACTOR)))
-    return Benchmark(name, **splits)
+        splits.append(split if part == "gallery" else split.take(~np.isin(split.person_ids, (JUNK, DISTRACTOR))))
+    train, query, gallery = splits
+    return Benchmark(name, train, query, gallery)
 
 
 def load_market1501(root: str | Path, name: str = "market1501") -> Benchmark:

@@ -39,15 +39,14 @@ def load_folders(root: str | Path) -> Benchmark:
     stated = np.array(parts)
     if not stated[0]:
         return _divided(everything)
-    splits = {part: everything.take(stated == part, part) for part in PARTS}
-    for part in ("train", "query", "validation"):
-        if (splits[part].person_ids < 1).any():
+    train, query, gallery, validation = (everything.take(stated == part, part) for part in PARTS)
+    for split in (train, query, validation):
+        if (split.person_ids < 1).any():
             raise ValueError(
-                f"{found.parts[0]}: person 0 or -1, a distractor or junk, is in {part}, not the gallery; number people"
-                " from 1, or name them"
+                f"{found.parts[0]}: person 0 or -1, a distractor or junk, is in {split.name}, not the gallery; number"
+                " people from 1, or name them"
             )
-    validation = splits.pop("validation")
-    return Benchmark("folders", **splits, validation=validation if len(validation) else None)
+    return Benchmark("folders", train, query, gallery, validation if len(validation) else None)
 
 
 def _divided(everything: Split) -> Benchmark:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reidlib.data.cuhk01 import load_cuhk01
-from reidlib.data.cuhk03 import load_cuhk03, load_cuhk03_np
+from reidlib.data.cuhk01 import load_cuhk01, load_cuhk01_all
+from reidlib.data.cuhk03 import load_cuhk03, load_cuhk03_all, load_cuhk03_np
 from reidlib.data.dukemtmc import load_dukemtmc
 from reidlib.data.market1501 import load_distractors, load_market1501
 from reidlib.data.msmt17 import load_msmt17
@@ -55,6 +55,7 @@ class Dataset:
 
 
 _HAGN, _MIDLEVEL = "HAGN, Table I", "MidLevel, Table I"
+_ONE_FEWER = "it has 13,164, the detected boxes; of labeled ones there is one fewer"
 _MARKET = {"train": (751, 12936), "query": (750, 3368), "gallery": (750, 19732)}
 
 
@@ -72,9 +73,7 @@ def _cuhk03(kind: str) -> Dataset:
             images=13164 if kind == "detected" else 13163,
             cameras=2,
             splits={"train": (1160, None), "validation": (100, None), "query": (100, None), "gallery": (100, None)},
-            remark=""
-            if kind == "detected"
-            else "it has 13,164, the detected boxes; of labeled ones there is one fewer",
+            remark="" if kind == "detected" else _ONE_FEWER,
         ),
     )
 
@@ -116,6 +115,40 @@ def _cuhk01(name: str, tested: int | None, train: int, test: int) -> Dataset:
     )
 
 
+# MidLevel's Sec. V-D trains on all of one dataset and tests with all of another.
+_WHOLE = (
+    Dataset(
+        name="cuhk03-labeled-all",
+        title="CUHK03, labeled boxes, all 1,360 people",
+        layout="cuhk03",
+        read=lambda root, _: load_cuhk03_all(root, "labeled"),
+        splits=1,
+        counterpart="plaza",
+        published=Counts(
+            _MIDLEVEL,
+            people=1360,
+            images=13163,
+            cameras=2,
+            splits={"train": (1360, 13163), "query": (1360, None), "gallery": (1360, None)},
+            remark=_ONE_FEWER,
+        ),
+    ),
+    Dataset(
+        name="cuhk01-all",
+        title="CUHK01, all 971 people",
+        layout="cuhk01",
+        read=lambda root, _: load_cuhk01_all(root),
+        splits=1,
+        counterpart="plaza",
+        published=Counts(
+            _MIDLEVEL,
+            people=971,
+            images=3884,
+            cameras=2,
+            splits={"train": (971, 3884), "query": (971, 1942), "gallery": (971, 1942)},
+        ),
+    ),
+)
 _ALL = (
     Dataset(
         name="market1501",
@@ -180,6 +213,7 @@ _ALL = (
     _cuhk03_np("detected", train=7365, gallery=5332),
     _cuhk01("cuhk01", 100, 871, 100),
     _cuhk01("cuhk01-486", None, 485, 486),
+    *_WHOLE,
     Dataset(
         name="viper",
         title="VIPeR, 316/316",

@@ -81,8 +81,9 @@ class Benchmark:
 
     validation: the people, neither trained on nor tested, that the published split sets aside; None where it names
     none. multi: more images of the query people, for multi-query evaluation; None where there are none.
-    ValueError where people or look-alike groups are on both sides, a split is empty, or no query has a match
-    in another camera.
+    everybody: all people are in training and in the test set, one of which is to be used with another dataset.
+    ValueError where people or look-alike groups are on both sides otherwise, a split is empty, or no query has a
+    match in another camera.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Benchmark:
     gallery: Split
     validation: Split | None = None
     multi: Split | None = None
+    everybody: bool = False
 
     def __post_init__(self) -> None:
         for split in (self.train, self.query, self.gallery):
@@ -102,7 +104,7 @@ class Benchmark:
         if self.validation is not None:
             sides.append(("validation", self.validation))
         for (one, first), (other, second) in combinations(sides, 2):
-            if one != other:
+            if one != other and not self.everybody:
                 self._refuse_overlap(one, first, other, second)
         if not self.matched.any():
             cameras = np.union1d(self.query.camera_ids, self.gallery.camera_ids)
@@ -134,18 +136,19 @@ class Benchmark:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the three splits' digests."""
-        parts = (self.train.digest, self.query.digest, self.gallery.digest)
+        """SHA-256 (hex) of the digests of train, query, gallery and multi."""
+        splits = (self.train, self.query, self.gallery, self.multi)
+        parts = [split.digest for split in splits if split is not None]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def two_views(name: str, train: Split, test: Split, validation: Split | None = None) -> Benchmark:
     """A two-camera benchmark: the test images of camera 1 are the queries, those of camera 2 the gallery.
 
-    Every image stays in its split; a single-shot protocol draws from them.
+    Every image stays in its split; a single-shot protocol draws from them. Where `test` is `train`, it is everybody.
     """
     query, gallery = (test.take(test.camera_ids == camera, part) for camera, part in ((1, "query"), (2, "gallery")))
-    return Benchmark(name, train, query, gallery, validation)
+    return Benchmark(name, train, query, gallery, validation, everybody=test is train)
 
 
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:

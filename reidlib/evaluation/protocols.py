@@ -110,6 +110,8 @@ USUAL = {  # dataset -> the protocol its papers mean; across domains the test se
     "cuhk03-detected": "single-shot",
     "cuhk01": "single-shot",
     "cuhk01-486": "single-shot-all",
+    "cuhk01-all": "single-shot-all",
+    "cuhk03-labeled-all": "single-shot-all",
     "viper": "single-shot-all",
 }
 

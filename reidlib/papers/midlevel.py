@@ -20,6 +20,7 @@ from reidlib.recipe import (
 )
 
 MARKET, CUHK01, CUHK03, VIPER = Data("market1501"), Data("cuhk01"), Data("cuhk03-labeled"), Data("viper")
+CUHK01_ALL, CUHK03_ALL = Data("cuhk01-all"), Data("cuhk03-labeled-all")  # everybody, for Sec. V-D
 
 # Sec. IV-B and IV-C: batches of 100 pairs, two negatives a positive, SGD at 0.01 with momentum 0.9, weight decay 2e-4
 # and polynomial decay. Its power is unprinted: 0.5 is that of Caffe's solver of GoogLeNet, which has all the printed
@@ -74,6 +75,7 @@ SCORED = {  # Sec. V: single-shot CMC, of 100 people or of VIPeR's 316
     CUHK01: ("single-shot",),
     CUHK03: ("single-shot",),
     VIPER: ("single-shot-all",),
+    CUHK01_ALL: ("single-shot-all",),  # ML-17
 }
 
 
@@ -141,20 +143,22 @@ TABLE_4 = (
         added=True,
     ),
 )
-# Sec. V-D: what was trained on CUHK03, on the two others.
+# Sec. V-D: what was trained on all of CUHK03, on the two others. The claim compares on CUHK01's 100 test people.
 CROSS = tuple(
     _row(
         f"cross/{data.name}",
         "prose Sec. V-D",
         f"Trained on CUHK03, tested on {title}",
-        _mined(_on(CUHK03, MIDLEVEL)),
+        _mined(_on(CUHK03_ALL, MIDLEVEL)),
         data,
-        "Proposed, trained on full CUHK03",
-        deviations=(FRESH, SCRATCH, MINED, tested, "trained on CUHK03's 1,160 training people instead of all 1,360"),
+        "" if data == CUHK01 else "Proposed, trained on full CUHK03",
+        deviations=(FRESH, SCRATCH, MINED, *tested),
+        added=data == CUHK01,
     )
     for data, title, tested in (
-        (CUHK01, "CUHK01", "100 test people of CUHK01 instead of all 971 (ML-17)"),
-        (VIPER, "VIPeR", "316 test people of VIPeR; the paper does not print how many"),
+        (CUHK01_ALL, "all of CUHK01", ()),
+        (VIPER, "VIPeR", ("316 test people of VIPeR; the paper does not print how many",)),
+        (CUHK01, "100 people of CUHK01", ()),
     )
 )
 
