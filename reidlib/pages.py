@@ -92,7 +92,8 @@ class Estimate:
     def __format__(self, spec: str) -> str:
         """ "0.235 (95 % interval 0.201 to 0.270, 5 trials)"; with spec "+" all three numbers show their signs."""
         mean, low, high = (f"{value:{spec}.3f}" for value in (self.mean, self.low, self.high))
-        return f"{mean} (95 % interval {low} to {high}, {self.trials} trial{'s' if self.trials > 1 else ''})"
+        interval = "no interval" if np.isnan(self.low) else f"95 % interval {low} to {high}"
+        return f"{mean} ({interval}, {self.trials} trial{'s' if self.trials > 1 else ''})"
 
 
 def estimate(
@@ -101,7 +102,8 @@ def estimate(
     """A row's score, or with `baseline` its lead over another row in the same trials; None where nothing was run.
 
     column: which of the rows' evaluations. measure: "rank1" or "mean_ap". The interval resamples whole
-    look-alike groups (people, where groups are unknown) and so covers the choice of test people, not of seeds.
+    look-alike groups (people, where groups are unknown) and so covers the choice of test people, not of seeds; of a
+    single group it is unknown, NaN.
     """
     frames = []
     for number, trial in enumerate(trials):
@@ -119,7 +121,9 @@ def estimate(
         tests.setdefault(settings, len(tests))
     joined = pd.concat([scores.assign(test=tests[settings]) for settings, scores in frames])
     clusters = joined.groupby(["test", "group"]).ngroup().to_numpy()
-    low, high = Evaluation.from_frame(joined).interval("mean_ap", clusters)
+    low, high = np.nan, np.nan
+    if clusters.any():  # more than number 0
+        low, high = Evaluation.from_frame(joined).interval("mean_ap", clusters)
     return Estimate(float(np.mean([scores.ap.mean() for _, scores in frames])), low, high, len(frames))
 
 

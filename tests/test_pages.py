@@ -52,6 +52,13 @@ def test_a_lead_is_taken_query_by_query():
     assert f"{got:+}" == "+0.200 (95 % interval +0.200 to +0.200, 2 trials)"
 
 
+def test_one_group_has_a_mean_and_no_interval():
+    """As CUHK03's smallest drawn test set, eight people who look alike."""
+    got = estimate([Trial(MadeUp(4, groups=1), (SETTINGS[0],))], 0)
+    assert f"{got}" == "0.400 (no interval, 1 trial)"
+    assert not (got.low > 0 or got.high < 0)
+
+
 def test_trials_that_were_not_run_are_left_out():
     assert estimate(trials(None), 0) is None
     assert estimate(trials(4), 0, baseline=trials(None)) is None
