@@ -34,6 +34,10 @@ class Data:
     version: str = ""
     layout: str = ""
 
+    def __str__(self) -> str:
+        shown = (self.name, self.size, self.preset if self.size and self.preset != "default" else "")
+        return " ".join(filter(None, shown))
+
 
 @dataclass(frozen=True)
 class Sampling:

@@ -83,16 +83,17 @@ class Study:
 
         NotAvailable where it is not on disk.
         """
-        name, layout = self.dataset, ""
+        name, preset, layout = self.dataset, named.preset, ""
         if name == "synthetic":
-            known = named.name in registry.DATASETS
-            name = registry.DATASETS[named.name].counterpart if known else named.name
-            layout = named.name if known and named.name != "market1501" else ""
+            name = named.name
+            if (known := registry.DATASETS.get(named.name)) is not None:
+                name, layout = known.counterpart, known.name if known.name != "market1501" else ""
+                preset = known.preset if preset == "default" else preset
         elif name == "real":
             name = named.name
         if name in SYNTHETIC:
             size = self.scale(profile).size
-            return Data(name, size, named.world + trial, named.preset, BENCHMARK_VERSION, layout)
+            return Data(name, size, named.world + trial, preset, BENCHMARK_VERSION, layout)
         return Data(name, version=read_benchmark(Data(name), self.data_root).digest[:16])
 
     def split(self, datasets: Sequence[Data], trial: int) -> int:

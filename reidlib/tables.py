@@ -239,8 +239,7 @@ def _measured_on(rows: Iterable[Row], results: Results, column: Column) -> str:
 
 def _condition(trial: Trial, column: int) -> str:
     assert trial.run is not None
-    data = trial.settings[column].data
-    return f"{data.name} {data.size}".strip() + f", {trial.run.record.get('profile', '')}".rstrip(", ")
+    return f"{trial.settings[column].data}, {trial.run.record.get('profile', '')}".rstrip(", ")
 
 
 def provenance(groups: Iterable[Sequence[Trial]]) -> str:
@@ -249,7 +248,7 @@ def provenance(groups: Iterable[Sequence[Trial]]) -> str:
     records = [trial.run.record for trial in trials if trial.run is not None]
     if not records:
         return ""
-    data = _joined(item.data.name + f" {item.data.size}".rstrip() for trial in trials for item in trial.settings)
+    data = _joined(str(item.data) for trial in trials for item in trial.settings)
     worlds = sorted({item.data.world for trial in trials for item in trial.settings if _synthetic(item.data)})
     seeds = sorted({record["recipe"].get("seed", 0) for record in records})
     dates = sorted({record["date"] for record in records})

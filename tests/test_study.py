@@ -114,6 +114,15 @@ def test_a_synthetic_copy_has_its_datasets_layout_and_trial_t_its_split_t(tmp_pa
         assert {item.data.layout for item in settings} == {layout}
 
 
+def test_two_cameras_get_hard_images_unless_a_row_says_otherwise(tmp_path):
+    chosen = study("personnet", profile="laptop", runs_dir=str(tmp_path))
+    names = ("market1501", "msmt17", "cuhk03-np-labeled", "cuhk03-labeled", "cuhk01-486", "viper")
+    presets = [chosen.data(Data(name), 0, "laptop").preset for name in names]
+    assert presets == ["default"] * 3 + ["hard"] * 3
+    assert chosen.data(Data("viper", preset="easy"), 0, "laptop").preset == "easy"
+    assert str(chosen.data(Data("viper"), 0, "laptop")) == "plaza small hard"
+
+
 def test_rows_whose_dataset_is_not_on_disk_are_left_out(tmp_path, plaza_tiny):
     folder = plaza_tiny.gallery.paths[0].parents[1]
     (tmp_path / "data").mkdir()
