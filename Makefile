@@ -118,7 +118,7 @@ ON_COPY    = $(patsubst notebooks/%,build/notebooks/copies/$(1)/%,$(wildcard not
 on-copies: $(foreach name,$(COPIES),$(call ON_COPY,$(name)))
 
 define on_copy
-copy_$(1) := build/copies/$(firstword $(subst -, ,$(1)))
+copy_$(1) := build/copies/$(if $(filter cuhk03-%,$(1)),cuhk03,$(1))
 build/notebooks/copies/$(1)/%.ipynb: notebooks/%.ipynb $$(LIBRARY) .venv/.ready | $$(copy_$(1))/.drawn
 	rm -rf $$(@D)/$$*.runs
 	OMP_NUM_THREADS=1 $$(PY) -m reidlib notebook $$* --out $$@ -p profile smoke -p dataset $(1) \
