@@ -44,7 +44,7 @@ class Dataset:
     one sentence what is missing or wrong. splits: how many numbered splits there are; trial t uses split t modulo
     this. counterpart: the synthetic domain that stands for it. published: None for a user's own. preset: of the
     counterpart's images; in single-shot galleries a histogram of colours finds 32 to 59 % at "default", and on "hard"
-    images 23 to 38 %, as on the others.
+    images 15 to 43 %, as on the others.
     """
 
     name: str
