@@ -1,4 +1,4 @@
-"""The command line: `reidlib data|run|missing|verify|keep|notebook`."""
+"""The command line: `reidlib data|run|missing|redraw|verify|keep|notebook`."""
 
 import sys
 import warnings
@@ -130,6 +130,25 @@ def missing(
     for job in jobs:
         print(job)
     print(f"{len(jobs)} missing")
+
+
+@app.command()
+def redraw(
+    target: Annotated[str, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW, e.g. mls/market")],
+    profile: str = "laptop",
+    data_root: str = "",
+    device: str = "auto",
+    runs_dir: str = "",
+) -> None:
+    """Make again, from the weights that runs kept, what the book's figures show of them; `keep` moves them back."""
+    from reidlib.run import redraw
+
+    key, _, select = target.partition("/")
+    chosen = study(key, profile=profile, data_root=data_root, device=device, runs_dir=runs_dir)
+    for job in chosen.jobs(select):
+        run = chosen.store.find(job.recipe) if job.keep == "figures" else None
+        if run is not None:
+            print(f"{job}: {redraw(run, job.recipe, chosen.data_root, chosen.device).folder}")
 
 
 def _store(runs_dir: str) -> Study:

@@ -350,7 +350,8 @@ def pair_responses(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") 
     """Arrays for a figure of feature responses: two test pairs, one of one person and one of two.
 
     "images" (2, 2, 3, H, W) uint8, "same" (2,), and every convolutional layer's responses by name, averaged over
-    channels after taking magnitudes, float16. Empty for models without `responses`.
+    channels after taking magnitudes, float16. Of a model that attends to parts also "windows" (2, 2, levels, n, 4, 2),
+    as MLS.windows has them of each image. Empty for models without `responses`.
     """
     if not hasattr(model, "responses"):
         return {}
@@ -359,7 +360,15 @@ def pair_responses(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") 
     for name, response in model.responses(a, b).items():  # type: ignore[operator]
         if response.ndim >= 4:
             arrays[name] = response.abs().mean(-3).half().cpu().numpy()
+    if hasattr(model, "windows") and (of_a := model.windows(a)) is not None:  # type: ignore[operator]
+        arrays["windows"] = torch.stack([of_a, model.windows(b)], 1).cpu().numpy()  # type: ignore[operator]
     return arrays
+
+
+def redraw(run: Run, recipe: Recipe, data_root: Path | None = None, device: str = "cpu") -> Run:
+    """The run with its `figure_arrays` made again from its weights; FileNotFoundError where those are not here."""
+    model = restore_model(run, recipe).to(device)
+    return run.with_figures(figure_arrays(model, read_benchmark(recipe.datasets[0], data_root, recipe.split), device))
 
 
 @torch.inference_mode()

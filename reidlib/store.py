@@ -127,6 +127,19 @@ class Run:
                 write_record(folder, record)
             return Run(folder, record, self.store)
 
+    def with_figures(self, arrays: Mapping[str, np.ndarray]) -> "Run":
+        """This run with other arrays for its figures, whole or not at all, in the store's own folder."""
+
+        def fill(part: Path) -> None:
+            _copy(self.folder, part)
+            np.savez_compressed(part / "figures.npz", **arrays)  # type: ignore[arg-type]
+            record = read_record(part)
+            record["files"]["figures.npz"] = digest(part / "figures.npz")
+            write_record(part, record)
+
+        with self.store.lock(self.name):
+            return self.store._read(self.store._place(self.store.home, self.name, fill))
+
 
 class Trial(NamedTuple):
     """One trial of a table row: its run (None: not run), and one settings per evaluation of the row."""

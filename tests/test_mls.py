@@ -242,6 +242,38 @@ def test_attention_samples_each_stripe_by_equation_1(rows: str) -> None:
             torch.testing.assert_close(filters[b, k], sampled(part, theta[b, k], 3), atol=1e-4, rtol=0)
 
 
+def test_windows_are_the_corners_of_what_is_sampled() -> None:
+    """Of maps that hold their own coordinates, filters hold those of the places they were sampled at."""
+    torch.manual_seed(0)
+    attention = Attention(2, (8, 6), 3, "stn", "halves", "penalty").eval()
+    nn.init.normal_(attention.localisation.embedding.weight, std=0.5)
+    y, x = torch.meshgrid(torch.arange(8) + 0.5, torch.arange(6) + 0.5, indexing="ij")
+    with torch.no_grad():
+        filters, theta = attention(torch.stack([x, y])[None])
+    corners = attention.windows(theta)  # (1, 3, 4, 2)
+    assert corners.shape == (1, 3, 4, 2)
+    upper_left, upper_right, _, lower_left = corners.unbind(2)
+    for i, j in product(range(3), range(3)):
+        across, down = (2 * j + 1) / 6, (2 * i + 1) / 6
+        wanted = upper_left + across * (upper_right - upper_left) + down * (lower_left - upper_left)  # (1, 3, 2)
+        for part, (first, count) in enumerate(stripes(8, "halves")):
+            x, y = wanted[0, part].tolist()
+            if 0.5 <= x <= 5.5 and first + 0.5 <= y <= first + count - 0.5:  # where nothing outside is mixed in
+                torch.testing.assert_close(filters[0, part, :, i, j], wanted[0, part], atol=1e-4, rtol=0)
+
+
+def test_windows_of_all_levels_are_shares_of_the_image() -> None:
+    images = torch.rand(2, 3, 64, 32)
+    model = mls(**TINY, levels=(2, 3))
+    for attention in model.attentions.values():
+        nn.init.zeros_(attention.localisation.embedding.weight)  # centre crops: 3 of 8 and 2 of 4 columns
+    found = model.windows(images)
+    assert found.shape == (2, 2, 3, 4, 2)
+    assert found[0, 0, 0, 0].tolist() == pytest.approx([2.5 / 8, 2.5 / 16])  # a stripe has 8 of 16 rows
+    assert found[0, 1, 2, 2].tolist() == pytest.approx([3 / 4, (4 + 3) / 8])
+    assert mls(**TINY, parts="crop").windows(images) is None
+
+
 def test_transformations_start_near_the_centre_crop() -> None:
     torch.manual_seed(0)
     stn, crop = (Attention(4, (12, 6), 4, parts, "halves", "penalty").eval() for parts in ("stn", "crop"))

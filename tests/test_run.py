@@ -9,7 +9,7 @@ import torch
 from reidlib.mining import hardest_negatives
 from reidlib.models import build
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
-from reidlib.run import example_pairs, figure_arrays, inherit, restore_model, train_and_evaluate
+from reidlib.run import example_pairs, figure_arrays, inherit, redraw, restore_model, train_and_evaluate
 from reidlib.store import RunStore
 from reidlib.training import fit
 
@@ -58,6 +58,30 @@ def test_a_kept_run_is_scored_again_without_training(tmp_path, plaza_tiny, monke
     images = torch.rand(2, 3, 160, 60, generator=torch.Generator().manual_seed(0))
     models = [restore_model(both, TINY) for _ in range(2)]
     assert torch.equal(*(model.encode(images).maps for model in models))
+
+
+def test_figures_are_made_again_from_the_weights(tmp_path, plaza_tiny):
+    first = train_and_evaluate(TINY, [FULL], RunStore(tmp_path / "data"), keep="figures", progress=False)
+    store = RunStore(tmp_path / "build", tmp_path / "data")
+    kept = first.figures()
+    bare = store.find(TINY).with_figures({"images": kept["images"][:1]})
+    assert bare.folder.parent == store.home
+    assert list(store.find(TINY).figures()) == ["images"]
+    again = redraw(store.find(TINY), TINY)
+    assert store.verify() == []
+    assert again.metrics(FULL) == first.metrics(FULL)
+    for name, array in kept.items():
+        np.testing.assert_allclose(again.figures()[name], array, atol=1e-2)  # half precision, another memory layout
+
+
+def test_figures_of_attended_parts_say_where_they_are(plaza_tiny):
+    model = build("mls", width=6, sizes=(3, 2, 2), head=(6, 12), embedding=8, image_size=(64, 32)).eval()
+    arrays = figure_arrays(model, plaza_tiny)
+    assert arrays["CSN-2"].shape == (2, 2, 3, 16, 8)
+    images = torch.from_numpy(arrays["images"]).float() / 255
+    for pair, image in np.ndindex(2, 2):
+        found = model.windows(images[pair, image : image + 1])[0]
+        np.testing.assert_allclose(arrays["windows"][pair, image], found, atol=1e-2)
 
 
 def test_the_same_recipe_gives_the_same_numbers_to_the_last_bit(tmp_path, plaza_tiny):

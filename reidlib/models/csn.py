@@ -49,7 +49,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, maps: tuple[int, int], size: int, parts: str, rows: str, constraint: str) -> None:
         super().__init__()
         self.size, self.constraint = size, constraint
-        height, width = maps
+        height, width = self.maps = maps
         self.stripes = [(0, height)] if parts == "none" else stripes(height, rows)
         tall = min(stripe[1] for stripe in self.stripes)
         if parts == "crop" and size > min(tall, width):
@@ -78,6 +78,16 @@ class Attention(nn.Module):
             filters.append(sampled.unflatten(0, parts.shape[:2]))
             thetas.append(theta.unflatten(0, parts.shape[:2]))
         return torch.cat(filters, 1), torch.cat(thetas, 1) if thetas else None
+
+    def windows(self, theta: Tensor) -> Tensor:
+        """Corners (B, n, 4, 2) of what each part's theta (B, n, 2, 3) samples, as (x, y) in cells of the map (Eq. 1).
+
+        Clockwise, from the corner that becomes the filter's upper left.
+        """
+        corners = theta.new_tensor([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]])
+        x, y = ((corners @ theta.transpose(-1, -2) + 1) / 2).unbind(-1)  # shares of the stripe, (B, n, 4)
+        first, rows = theta.new_tensor(self.stripes).T[..., None]
+        return torch.stack([x * self.maps[1], first + y * rows], -1)
 
 
 def stripes(height: int, rows: str) -> list[tuple[int, int]]:

@@ -142,6 +142,7 @@ class MLS(ReIDModel):
         halvings = {2: 2, 3: 2 if unpooled else 3, 4: 3 if unpooled else 4}
         wanted = max(3 if sim_size == "20x8" else 4, halvings[self.levels[-1]])
         self.cells = {level: 2 ** (wanted - halvings[level]) for level in self.levels}  # max-pooling of each sim
+        self.strides = {level: 2 ** halvings[level] for level in self.levels}  # pixels a cell of the maps
         self.filters = 1 if parts == "none" else 3  # an image and level
         maps = width * self.filters * 2 * len(self.levels)  # 1152 in Table 1
         self.sim_norm = nn.BatchNorm2d(maps) if sim_norm == "batch" else nn.Identity()
@@ -275,3 +276,19 @@ class MLS(ReIDModel):
         a, b = self.encode(images_a), self.encode(images_b)
         found = {level: torch.stack(self.similarities(level, a, b), 1) for level in self.levels}
         return {f"CSN-{level}": sims.unflatten(1, (2, -1)) for level, sims in found.items()}
+
+    @torch.no_grad()
+    def windows(self, images: Tensor) -> Tensor | None:
+        """Corners (B, levels, n, 4, 2) of what each part was sampled from, as (x, y) in shares of the image (Eq. 1).
+
+        Clockwise, levels and parts as in `responses`; None where parts are cropped.
+        """
+        theta = self(images).get("theta")
+        if theta is None:
+            return None
+        sides = theta.new_tensor(self.image_size).flip(0)
+        found = [
+            self.attentions[str(level)].windows(parts) * self.strides[level] / sides  # type: ignore[operator]
+            for level, parts in zip(self.levels, theta.split(self.filters, 1), strict=True)
+        ]
+        return torch.stack(found, 1)
