@@ -298,6 +298,42 @@ def test_an_overlay_scales_each_map_to_its_maximum():
         figures.overlay(np.zeros((12, 6, 3)), maps)
 
 
+def square(left: float, top: float, side: float) -> np.ndarray:
+    return np.array([[left, top], [left + side, top], [left + side, top + side], [left, top + side]])
+
+
+def test_similarity_maps_draw_every_part_either_way_and_its_window_on_its_image():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 3, 16, 8), dtype=np.uint8)
+    maps = {"CSN-2": rng.random((2, 3, 8, 4)), "CSN-3": 2 + rng.random((2, 3, 4, 2))}
+    windows = np.array([[[square(0.1 * part, 0.2 * image, 0.5) for part in range(3)]] * 2 for image in range(2)])
+    figure = figures.similarity_maps(images, maps, windows, tops={"CSN-3": 5.0})
+    shown = {
+        name: [axes for axes in figure.axes if axes.images][row * 8 : row * 8 + 8] for row, name in enumerate(maps)
+    }
+    for name, found in maps.items():
+        for way, part in np.ndindex(2, 3):
+            drawn = shown[name][2 + 3 * way + part].images[0]
+            np.testing.assert_array_equal(drawn.get_array(), found[way, part])
+            assert drawn.get_clim() == pytest.approx((0, 5 if name == "CSN-3" else maps["CSN-2"].max()))
+        for image, axes in enumerate(shown[name][:2]):
+            np.testing.assert_array_equal(axes.images[0].get_array(), images[image].transpose(1, 2, 0))
+            outlines = [patch for patch in axes.patches if patch.get_gid()]
+            for part, patch in enumerate(outlines):
+                np.testing.assert_allclose(patch.get_xy()[:4], windows[image, 0, part] * (8, 16))
+            styles = [(patch.get_edgecolor(), patch.get_linestyle()) for patch in outlines]
+            assert len(set(map(str, styles))) == 3  # told apart by colour and by dashes
+    assert "(0 to 5)" in " ".join(texts(figure))
+
+
+def test_similarity_maps_of_one_part_need_no_windows_and_misfits_are_refused():
+    images, maps = np.zeros((2, 16, 8, 3), np.uint8), {"CSN-2": np.ones((2, 1, 8, 4))}
+    figure = figures.similarity_maps(images, maps, parts=["all of it"])
+    assert not by_name(figure, matplotlib.patches.Polygon)
+    with pytest.raises(ValueError, match="name every part"):
+        figures.similarity_maps(images, maps)
+
+
 def test_only_style_changes_settings_and_figures_stay_out_of_pyplot(trials):
     from matplotlib import pyplot
 

@@ -8,6 +8,7 @@ from reidlib.figures.charts import bar_panels, bars, cmc_curves, convergence, do
 from reidlib.figures.look import style
 from reidlib.figures.people import people_sheet
 from reidlib.figures.pictures import contact_sheet, overlay, part_map, rank_lists, responses
+from reidlib.figures.similarity import outline, similarity_maps
 
 __all__ = [
     "bar_panels",
@@ -18,11 +19,13 @@ __all__ = [
     "dots",
     "effects",
     "leads",
+    "outline",
     "overlay",
     "part_map",
     "people_sheet",
     "rank_lists",
     "recall_curves",
     "responses",
+    "similarity_maps",
     "style",
 ]
