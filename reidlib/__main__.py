@@ -1,4 +1,4 @@
-"""The command line: `reidlib data|run|missing|redraw|verify|keep|notebook`."""
+"""The command line: `reidlib data|run|missing|redraw|measure|verify|keep|pack|unpack|notebook`."""
 
 import sys
 import warnings
@@ -75,9 +75,12 @@ def data_show(
     print(out)
 
 
+Targets = Annotated[list[str], typer.Argument(help="PAPER, PAPER/TABLE, PAPER/TABLE/ROW, or all; several may be named")]
+
+
 @app.command()
 def run(
-    target: Annotated[str, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW, e.g. personnet/table4")],
+    targets: Targets,
     profile: str = "laptop",
     dataset: str = "synthetic",
     data_root: str = "",
@@ -86,14 +89,16 @@ def run(
     seeds: Annotated[str, typer.Option(help="trials, e.g. '0,1'; default: each row's own")] = "",
     recompute: str = "missing",
     runs_dir: Annotated[str, typer.Option(help="where runs go (default: build/runs)")] = "",
+    minutes: Annotated[float | None, typer.Option(help="begin no run after that many minutes")] = None,
 ) -> None:
-    """Train and evaluate the rows of a paper that the store does not hold yet.
+    """Train and evaluate the rows that the store does not hold yet, those first that decide the most.
 
     Call it again to go on after an interruption; call it twice at once to use two cores.
     """
-    key, _, select = target.partition("/")
-    chosen = study(
-        key,
+    from reidlib.queue import queue
+
+    todo = queue(
+        targets,
         profile=profile,
         dataset=dataset,
         data_root=data_root,
@@ -102,34 +107,20 @@ def run(
         recompute=recompute,
         runs_dir=runs_dir,
     )
-    jobs = chosen.due(select)
-    print(f"{chosen}\n  jobs       {len(jobs)}", flush=True)
-    for number, job in enumerate(jobs, 1):
-        with chosen.store.claim(job.recipe) as mine:
-            if not mine:
-                print(f"[{number}/{len(jobs)}] {job}: another process is at it", flush=True)
-                continue
-            done = chosen.do(job, again=chosen.recompute != "missing", devices=devices)
-        scores = ", ".join(
-            f"{item.protocol} rank-1 {100 * found['rank1']:.1f} % mAP {100 * found['mean_ap']:.1f} %"
-            for item in job.settings
-            if (found := done.metrics(item))
-        )
-        print(f"[{number}/{len(jobs)}] {job}: {scores} ({done.record['seconds']:.0f} s)", flush=True)
+    print(f"{', '.join(targets)}\n{todo.study.conditions()}\n  runs       {len(todo.jobs)}, {todo.time()}", flush=True)
+    for line in todo.work(minutes=minutes, devices=devices):
+        print(line, flush=True)
 
 
 @app.command()
-def missing(
-    target: Annotated[str, typer.Argument(help="PAPER or PAPER/TABLE")] = "personnet",
-    profile: str = "laptop",
-    runs_dir: str = "",
-) -> None:
-    """List the runs that the store does not hold."""
-    key, _, select = target.partition("/")
-    jobs = study(key, profile=profile, runs_dir=runs_dir).missing(select)
-    for job in jobs:
+def missing(targets: Targets, profile: str = "laptop", runs_dir: str = "") -> None:
+    """List the runs that the store does not hold, in the order in which `run` makes them."""
+    from reidlib.queue import queue
+
+    todo = queue(targets, profile=profile, runs_dir=runs_dir)
+    for job in todo.jobs:
         print(job)
-    print(f"{len(jobs)} missing")
+    print(f"{len(todo.jobs)} missing, {todo.time()}")
 
 
 @app.command()
@@ -149,6 +140,25 @@ def redraw(
         run = chosen.store.find(job.recipe) if job.keep == "figures" else None
         if run is not None:
             print(f"{job}: {redraw(run, job.recipe, chosen.data_root, chosen.device).folder}")
+
+
+@app.command()
+def measure(
+    target: Annotated[str, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW, e.g. mls/market")],
+    profile: str = "laptop",
+    data_root: str = "",
+    device: str = "auto",
+    runs_dir: str = "",
+) -> None:
+    """Measure where the maps of stored runs lie, from the weights that runs kept; `keep` moves them back."""
+    from reidlib.run import measure
+
+    key, _, select = target.partition("/")
+    chosen = study(key, profile=profile, data_root=data_root, device=device, runs_dir=runs_dir)
+    for job in chosen.jobs(select):
+        run = chosen.store.find(job.recipe) if job.keep == "figures" else None
+        if run is not None:
+            print(f"{job}: {measure(run, job.recipe, chosen.data_root, chosen.device).folder}")
 
 
 def _store(runs_dir: str) -> Study:
@@ -178,6 +188,30 @@ def keep(names: Annotated[list[str], typer.Argument(help="runs to keep; 'all' fo
 
     for name in sorted(runs) if names == ["all"] else names:
         print(store.keep(runs[one_of("run", name, runs)], target).folder)
+
+
+@app.command()
+def pack(
+    out: Annotated[Path, typer.Argument(help="the archive to write, such as runs.tar")],
+    size: Annotated[float, typer.Option(help="MiB it may have; large weights are left out first")] = 16,
+    runs_dir: Annotated[str, typer.Option(help="where the runs lie (default: build/runs)")] = "",
+) -> None:
+    """Put the finished runs of build/runs into one file, for `unpack` on another machine."""
+    from reidlib.archive import pack
+
+    print(pack(_store(runs_dir).store, out, int(size * 2**20)))
+
+
+@app.command()
+def unpack(
+    archive: Path,
+    runs_dir: Annotated[str, typer.Option(help="where runs go (default: build/runs)")] = "",
+) -> None:
+    """Take over the runs of an archive, each checked; a run that is here already stays as it is."""
+    from reidlib.archive import unpack
+
+    for line in unpack(_store(runs_dir).store, archive):
+        print(line)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

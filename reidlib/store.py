@@ -1,7 +1,8 @@
 """The run store: one folder a run, `<system>-<hash12>/`, written atomically, trained once, checked when read.
 
 A run's folder holds `run.json` (recipe, metrics, provenance, SHA-256 of the other files), `history.csv`,
-`queries.csv` (one line per evaluation and query), `figures.npz` and, where kept, `weights.safetensors`.
+`queries.csv` (one line per evaluation and query) and, where kept, `figures.npz`, `weights.safetensors`, and further
+tables.
 """
 
 import io
@@ -127,14 +128,30 @@ class Run:
                 write_record(folder, record)
             return Run(folder, record, self.store)
 
+    def table(self, name: str) -> pd.DataFrame | None:
+        """The table that `with_table` stored under that name, to the last bit; None where there is none."""
+        file = f"{name}.csv"
+        return pd.read_csv(self.folder / file, float_precision="round_trip") if file in self.record["files"] else None
+
+    def with_table(self, name: str, table: pd.DataFrame) -> "Run":
+        """This run with a table of further measurements in place of any of that name, as `with_figures`.
+
+        ValueError where the name is taken by the store.
+        """
+        if name in ("history", "queries"):
+            raise ValueError(f"the table {name!r} is the store's own; give another name")
+        return self._with(f"{name}.csv", lambda path: table.to_csv(path, index=False, lineterminator="\n"))
+
     def with_figures(self, arrays: Mapping[str, np.ndarray]) -> "Run":
         """This run with other arrays for its figures, whole or not at all, in the store's own folder."""
+        return self._with("figures.npz", lambda path: np.savez_compressed(path, **arrays))  # type: ignore[arg-type]
 
+    def _with(self, file: str, write: Callable[[Path], None]) -> "Run":
         def fill(part: Path) -> None:
             _copy(self.folder, part)
-            np.savez_compressed(part / "figures.npz", **arrays)  # type: ignore[arg-type]
+            write(part / file)
             record = read_record(part)
-            record["files"]["figures.npz"] = digest(part / "figures.npz")
+            record["files"][file] = digest(part / file)
             write_record(part, record)
 
         with self.store.lock(self.name):
@@ -290,6 +307,19 @@ class RunStore:
             placed = self._place(Path(folder), run.name, lambda part: _copy(run.folder, part))
             shutil.rmtree(run.folder)
             return self._read(placed)
+
+    def adopt(self, folder: Path) -> Run | None:
+        """A copy in the store of a run's folder from elsewhere; None where the store has this run, which then stays.
+
+        DamagedRunError says what is wrong with the folder.
+        """
+        record = self._read(folder, fresh=True).record
+        if folder.name != f"{record['recipe']['system']}-{record['fingerprint'][:12]}":
+            raise DamagedRunError("its name is that of another recipe")
+        with self.lock(folder.name):
+            if any((root / folder.name).exists() for root in self.folders):
+                return None
+            return self._read(self._place(self.home, folder.name, lambda part: _copy(folder, part)))
 
     def _paths(self) -> list[Path]:
         """Every run's folder, in reading order; unfinished and damaged ones set aside are left out."""

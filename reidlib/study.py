@@ -25,6 +25,7 @@ PROFILES = ("stored", "smoke", "laptop", "gpu", "paper")
 RECOMPUTE = ("no", "missing", "core", "all")
 DEVICES = ("auto", "cpu", "cuda")
 PAPERS = ("data", "personnet", "midlevel", "mls", "casn", "hagn", "baselines")
+KEPT = ("", "weights", "figures")  # of a run, beside its numbers; each with what stands before it
 EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke runs mean nothing and are never shown as results
 
 
@@ -32,7 +33,9 @@ EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke runs mean nothing and
 class Job:
     """One training to do: a row's recipe at one trial, with every evaluation any row asks of it.
 
-    keep: "weights" where another job starts from them, "figures" where the row asks for figures.
+    paper: the row's, by its key.
+    keep: "weights" where another job starts from them, "figures" where the row asks for figures. rank: how much hangs
+    on it, 0 most: the first trial of a row that a claim compares, further such trials, core rows, others.
     """
 
     row: Row
@@ -41,9 +44,16 @@ class Job:
     recipe: Recipe
     settings: tuple[EvaluationSettings, ...]
     keep: str = ""
+    rank: int = 3
+    paper: str = ""
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Jobs in this order leave, wherever they stop, the most telling comparisons; a parent precedes its child."""
+        return self.rank, self.trial, len(ancestors(self.recipe))
 
     def __str__(self) -> str:
-        return f"{self.row.key} trial {self.trial} at {self.profile}"
+        return f"{self.paper}/{self.row.key} trial {self.trial} at {self.profile}"
 
 
 @dataclass(frozen=True)
@@ -60,13 +70,16 @@ class Study:
     store: RunStore
 
     def __str__(self) -> str:
+        return f"{self.paper.title}\n{self.conditions()}"
+
+    def conditions(self) -> str:
+        """What its trainings share, in lines."""
         data = {
             "synthetic": "the synthetic counterpart of each dataset",
             "real": f"the real datasets under {self.data_root}",
         }
         seeds = "each row's own" if self.seeds is None else ", ".join(map(str, self.seeds))
         return (
-            f"{self.paper.title}\n"
             f"  profile    {self.profile}\n"
             f"  data       {data.get(self.dataset, self.dataset)}\n"
             f"  device     {self.device}\n"
@@ -160,9 +173,8 @@ class Study:
     def jobs(self, select: str = "") -> list[Job]:
         """The trainings that `select` needs, each recipe once: a row's key, a table's ("table4"), or "" for all.
 
-        First trials come first, and within them rows that claims compare, so that an interrupted queue
-        leaves the most telling comparisons; a recipe comes after its parent. Rows whose dataset is not on disk
-        are left out; NotAvailable where that leaves none.
+        In `Job.order`, with the evaluations that any other row asks of the same training. Rows whose dataset is not
+        on disk are left out; NotAvailable where that leaves none.
         """
         profile = self.shown_profile()
         wanted = select.rstrip("/")
@@ -173,42 +185,37 @@ class Study:
             near = difflib.get_close_matches(select, keys, 1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{self.paper.key} has no row or table {select!r}{hint}")
-        compared = {key for claim in self.paper.claims for pair in claim.pairs for key in pair}
-        jobs: dict[str, Job] = {}
+        trained = {row.recipe for row in rows}
+        others = [row for row in self.paper.rows if row.recipe in trained and row not in rows]
+        jobs: list[Job] = []
         absent: NotAvailable | None = None
-        for row in rows:
+        for row in (*rows, *others):
             for trial in self.trials(row, profile):
                 try:
                     recipe, settings = self.recipe(row, trial, profile), self.settings(row, trial, profile)
                 except NotAvailable as error:
                     absent = absent or error
                     continue
-                key = fingerprint(recipe)
-                if key in jobs:  # another row with the same training: its evaluations join, and so does `keep`
-                    known = jobs[key]
-                    joined = tuple(dict.fromkeys((*known.settings, *settings)))
-                    kept = replace(known.row, keep=known.row.keep or row.keep, core=known.row.core or row.core)
-                    jobs[key] = replace(known, settings=joined, row=kept)
-                else:
-                    jobs[key] = Job(row, trial, profile, recipe, settings)
+                keep = "figures" if row.keep and trial == 0 else ""
+                jobs.append(Job(row, trial, profile, recipe, settings, keep, self._rank(row, trial), self.paper.key))
         if absent is not None and not jobs:
             raise absent
-        parents = {fingerprint(job.recipe.parent) for job in jobs.values() if job.recipe.parent is not None}
-        for key, job in jobs.items():
-            figures = job.row.keep and job.trial == 0
-            jobs[key] = replace(job, keep="figures" if figures else "weights" if key in parents else "")
+        chosen = {fingerprint(job.recipe) for job in jobs if job.row in rows}
+        return merged(job for job in jobs if fingerprint(job.recipe) in chosen)
 
-        def order(key: str) -> tuple[int, bool, bool]:
-            job = jobs[key]
-            return job.trial, job.row.key not in compared and key not in parents, job.recipe.parent is not None
-
-        return [jobs[key] for key in sorted(jobs, key=order)]
+    def _rank(self, row: Row, trial: int) -> int:
+        """`Job.rank` of a row's trial."""
+        compared = [claim.replicates for claim in self.paper.claims for pair in claim.pairs if row.key in pair]
+        if trial < max(compared, default=0):
+            return min(trial, 1)
+        return 2 if row.core else 3
 
     def missing(self, select: str = "") -> list[Job]:
         """The jobs whose run, or one of its evaluations, is not in the store."""
-        return [job for job in self.jobs(select) if not self._done(job)]
+        return [job for job in self.jobs(select) if not self.done(job)]
 
-    def _done(self, job: Job) -> bool:
+    def done(self, job: Job) -> bool:
+        """Whether the store has the job's run with all its evaluations."""
         run = self.store.find(job.recipe)
         return run is not None and _holds(run, job.settings)
 
@@ -253,6 +260,30 @@ class Study:
         """One trial of a row as tables want it."""
         run = self.find(row, trial, profile)
         return Trial(None) if run is None else Trial(run, self.settings(row, trial, profile))
+
+
+def ancestors(recipe: Recipe) -> list[Recipe]:
+    """The recipes whose weights this one starts from, its parent first."""
+    return [] if recipe.parent is None else [recipe.parent, *ancestors(recipe.parent)]
+
+
+def merged(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs in order, those of one recipe as one: with the evaluations of all, and with what any of them keeps."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        known = found.setdefault(fingerprint(job.recipe), job)
+        if known is not job:
+            row = replace(known.row, core=known.row.core or job.row.core)
+            settings = tuple(dict.fromkeys((*known.settings, *job.settings)))
+            keep, rank = max(known.keep, job.keep, key=KEPT.index), min(known.rank, job.rank)
+            found[fingerprint(job.recipe)] = replace(known, row=row, settings=settings, keep=keep, rank=rank)
+    for job in list(found.values()):
+        for parent in map(fingerprint, ancestors(job.recipe)):
+            if parent in found:
+                known = found[parent]
+                keep = max(known.keep, "weights", key=KEPT.index)
+                found[parent] = replace(known, keep=keep, rank=min(known.rank, job.rank))
+    return sorted(found.values(), key=lambda job: job.order)
 
 
 def _holds(run: Run, settings: Sequence[EvaluationSettings]) -> bool:

@@ -1,5 +1,6 @@
 """The command line as a user types it."""
 
+import shutil
 import subprocess
 import sys
 
@@ -26,7 +27,9 @@ def test_python_m_reidlib_lists_the_commands():
     shown = subprocess.run(
         [sys.executable, "-m", "reidlib", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    assert all(command in shown for command in ("data", "run", "missing", "verify", "keep", "notebook"))
+    assert all(
+        command in shown for command in ("data", "run", "missing", "verify", "keep", "pack", "unpack", "notebook")
+    )
 
 
 def test_a_dataset_is_made_once_and_read_back_by_the_market_loader(reidlib, tmp_path):
@@ -48,9 +51,15 @@ def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path
     code, shown, _ = reidlib("run", "personnet/table4/pixels", "--profile", "smoke", "--runs-dir", tmp_path)
     assert code == 0
     assert "table4/pixels trial 0 at smoke: market1501 rank-1" in shown
+    assert "runs       1, for an unknown time" in shown
+    assert "; 1 of 1 done" in shown
     after = reidlib("missing", "personnet/table4", "--profile", "smoke", "--runs-dir", tmp_path)[1]
     assert "table4/pixels" not in after
     assert reidlib("verify", "--runs-dir", tmp_path)[1].strip() == "1 runs, 0 damaged"
+    there, archive = tmp_path / "there", tmp_path / "runs.tar"
+    assert f"1 runs in {archive}" in reidlib("pack", archive, "--runs-dir", tmp_path)[1]
+    assert reidlib("unpack", archive, "--runs-dir", there)[1].strip().endswith(": taken over")
+    shutil.rmtree(there)
     queries = next(tmp_path.glob("pixels-*/queries.csv"))
     queries.write_text(queries.read_text().replace("0", "1", 1))
     code, shown, _ = reidlib("verify", "--runs-dir", tmp_path)
@@ -73,6 +82,8 @@ def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path
         (("notebook", "personnet", "--p", "smoke"), "-p KEY VALUE"),
         (("notebook", "personet"), "personet"),
         (("keep", "no-such-run"), "choose one of"),
+        (("run", "all", "mls/tabel3"), "did you mean 'table3"),
+        (("unpack", "/nowhere.tar"), "/nowhere.tar"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_the_nearest_valid_name(reidlib, words, hint):

@@ -27,9 +27,9 @@ LAYERS = [
     ("objectives", "complexity"),
     ("training", "evaluation"),
     ("store", "verdicts", "mining"),
-    ("run",),
+    ("run", "archive"),
     ("study", "difficulty", "tables", "figures"),
-    ("pages", "book"),
+    ("pages", "book", "queue"),
     ("__main__",),
 ]
 

@@ -87,7 +87,7 @@ def test_both_rows_of_one_recipe_are_one_job(tmp_path):
     assert len(set(recipes)) == len(recipes)
     shared = [job for job in jobs if job.row.key in ("table4/personnet", "fig5/rmsprop")]
     assert len(shared) == 5
-    assert [job.trial for job in jobs] == sorted(job.trial for job in jobs)
+    assert [job.order for job in jobs] == sorted(job.order for job in jobs)
 
 
 def test_a_parent_is_scaled_with_its_child_comes_before_it_and_keeps_its_weights(tmp_path):

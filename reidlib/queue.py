@@ -1,0 +1,174 @@
+"""The queue: the runs that several papers lack, those that decide most first, and how long they will take."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, NamedTuple
+
+from reidlib.recipe import Recipe, fingerprint
+from reidlib.run import NotAvailable, device_name
+from reidlib.store import Run, RunStore
+from reidlib.study import PAPERS, Job, Study, ancestors, merged, paper, study
+
+
+class Time(NamedTuple):
+    """How long some runs take one after the other: seconds of those of which it is known, and how many are not."""
+
+    seconds: float
+    unknown: int = 0
+
+    def __str__(self) -> str:
+        if self.unknown and not self.seconds:
+            return "for an unknown time"
+        minutes = self.seconds / 60
+        known = f"about {minutes:.0f} minutes" if minutes < 120 else f"about {minutes / 60:.0f} hours"
+        return f"{known}, and {self.unknown} runs of unknown length" if self.unknown else known
+
+
+class _Took(NamedTuple):
+    device: str
+    per_step: float
+    rest: float
+
+
+@dataclass
+class Clock:
+    """What trainings took, by system and profile: those on this device where there are any."""
+
+    device: str
+    took: dict[tuple[str, str, bool], list[_Took]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, store: RunStore, device: str) -> "Clock":
+        """A clock that has seen the store's runs; `device` as PyTorch names it."""
+        clock = cls(device_name(device))
+        for run in store.runs():
+            clock.see(run)
+        return clock
+
+    def see(self, run: Run) -> None:
+        """Learn from one run."""
+        record = run.record
+        steps = record["recipe"].get("steps", Recipe.steps)
+        training = record.get("training_seconds", 0.0)
+        took = _Took(record["device"], training / max(steps, 1), record["seconds"] - training)
+        self.took.setdefault((record["recipe"]["system"], record["profile"], steps > 0), []).append(took)
+
+    def seconds(self, system: str, profile: str, steps: int) -> float | None:
+        """The median per step, times `steps`, and the median of the rest, which is ranking; None where nothing ran."""
+        found = self.took.get((system, profile, steps > 0), [])
+        found = [item for item in found if item.device == self.device] or found
+        if not found:
+            return None
+        return median(item.per_step for item in found) * max(steps, 1) + median(item.rest for item in found)
+
+    def time(self, jobs: Iterable[Job], store: RunStore) -> Time:
+        """How long these jobs take; parents that are trained in passing are counted once."""
+        jobs, total, unknown = list(jobs), 0.0, 0
+        counted = {fingerprint(job.recipe) for job in jobs}
+        for job in jobs:
+            steps = job.recipe.steps
+            for parent in ancestors(job.recipe):
+                if fingerprint(parent) not in counted and not _has_weights(store, parent):
+                    steps += parent.steps
+                counted.add(fingerprint(parent))
+            seconds = self.seconds(job.recipe.system, job.profile, steps)
+            total, unknown = total + (seconds or 0), unknown + (seconds is None)
+        return Time(total, unknown)
+
+
+def _has_weights(store: RunStore, recipe: Recipe) -> bool:
+    run = store.find(recipe)
+    return run is not None and (run.folder / "weights.safetensors").exists()
+
+
+@dataclass
+class Queue:
+    """Jobs in order. Several processes may work on one: each takes what no other is at.
+
+    study: any of theirs; they share data, device and store. again: train even what is there.
+    """
+
+    study: Study
+    jobs: list[Job]
+    again: bool
+    clock: Clock
+    finished: set[str] = field(default_factory=set)
+
+    def left(self) -> list[Job]:
+        """The jobs that nobody has finished."""
+        mine = (job for job in self.jobs if fingerprint(job.recipe) not in self.finished)
+        return [job for job in mine if self.again or not self.study.done(job)]
+
+    def time(self) -> Time:
+        """How long what is left takes in one process."""
+        return self.clock.time(self.left(), self.study.store)
+
+    def work(self, *, minutes: float | None = None, devices: int = 1, progress: bool = True) -> Iterator[str]:
+        """Do the jobs and say how it goes, a line each; after `minutes` none is begun, and the one begun is finished.
+
+        What another process is at is passed over, and looked at again at the end.
+        """
+        began, left = time.monotonic(), self.jobs
+        while left:
+            passed = []
+            for job in left:
+                if minutes is not None and time.monotonic() - began >= 60 * minutes:
+                    yield f"stopped after {minutes:g} minutes: {self._remains()}"
+                    return
+                with ExitStack() as held:
+                    if not held.enter_context(self.study.store.claim(job.recipe)) or not self._free(job):
+                        passed.append(job)
+                        continue
+                    if not self.again and self.study.done(job):
+                        continue
+                    run = self.study.do(job, again=self.again, devices=devices, progress=progress)
+                self.finished.add(fingerprint(job.recipe))
+                self.clock.see(run)
+                yield f"{job}: {_scores(job, run)} ({run.record['seconds']:.0f} s); {self._remains()}"
+            if len(passed) == len(left) or self.again:
+                break
+            left = passed
+        for job in passed if left else []:
+            yield f"{job}: another process is at it"
+
+    def _free(self, job: Job) -> bool:
+        """Whether no other process trains a recipe that the job starts from."""
+        with ExitStack() as held:
+            return all(held.enter_context(self.study.store.claim(parent)) for parent in ancestors(job.recipe))
+
+    def _remains(self) -> str:
+        left = self.left()
+        done = f"{len(self.jobs) - len(left)} of {len(self.jobs)} done"
+        return f"{done}, {self.clock.time(left, self.study.store)} left" if left else done
+
+
+def _scores(job: Job, run: Run) -> str:
+    return ", ".join(
+        f"{item.protocol} rank-1 {100 * found['rank1']:.1f} % mAP {100 * found['mean_ap']:.1f} %"
+        for item in job.settings
+        if (found := run.metrics(item))
+    )
+
+
+def queue(targets: Sequence[str], **parameters: Any) -> Queue:
+    """The jobs of several targets that `recompute` asks for: PAPER, PAPER/TABLE, PAPER/TABLE/ROW, or "all" papers.
+
+    parameters: of `study`. Papers none of whose datasets is on disk are left out; NotAvailable where that leaves none.
+    """
+    every = [key for key in PAPERS if paper(key).rows]
+    named = [key for target in targets for key in (every if target == "all" else [target])]
+    parts = [target.partition("/") for target in named]
+    chosen = [(study(key, **parameters), select) for key, _, select in parts]
+    jobs, absent = [], None
+    for item, select in chosen:
+        try:
+            jobs += item.due(select)
+        except NotAvailable as error:
+            absent = error
+    if absent is not None and not jobs:
+        raise absent
+    first = chosen[0][0]
+    return Queue(first, merged(jobs), first.recompute in ("core", "all"), Clock.of(first.store, first.device))
