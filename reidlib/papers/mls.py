@@ -100,7 +100,7 @@ QUOTED = (
 )
 OURS = (("l23", "Ours-(L2, L3)", MLS), ("l234", "Ours-(L2, L3, L4)", L234))
 TABLE_2 = (
-    *(Row(f"table2/{name.lower()}", "Table 2", name, ("Table 2", name)) for name in QUOTED),
+    *(Row(f"table2/{name.lower()}", "Table 2", name, ("Table 2", name), baseline=name == "X-Corr") for name in QUOTED),
     *(
         _row(f"table2/{side}-{key}", "Table 2", label, recipe, data, label, deviations=(FRESH,))
         for side, data in (
@@ -111,7 +111,7 @@ TABLE_2 = (
         )
         for key, label, recipe in OURS
     ),
-    _row("table2/cuhk03-detected-x-corr", "Table 2", "X-Corr, trained as MLS is", XCORR, added=True),
+    _row("table2/cuhk03-detected-x-corr", "Table 2", "X-Corr, trained as MLS is", XCORR, added=True, baseline=True),
 )
 TABLE_3 = tuple(
     _row(f"table3/{key}", "Table 3", label, recipe, DETECTED, label, deviations=(FRESH,), keep=key == "l23")
@@ -283,8 +283,9 @@ CLAIMS = (
     ),
 )
 
+# Half of the channels: in as many seconds twice the steps, after which a development world's rank-1 was 45 % and not 40.
 LAPTOP = (
-    ("mls", options(image_size=(80, 32), sizes=(5, 3, 3))),
+    ("mls", options(image_size=(80, 32), sizes=(5, 3, 3), width=48)),
     ("xcorr", options(image_size=(80, 32))),
 )
 TINY = (
@@ -298,7 +299,7 @@ PAPER = Paper(
     claims=CLAIMS,
     profiles=(
         ("smoke", Profile("tiny", 4e-4, pairs=8, queries=8, options=TINY, trials=1)),
-        ("laptop", Profile("small", 0.05, pairs=64, queries=50, options=LAPTOP)),
+        ("laptop", Profile("small", 0.11, pairs=64, queries=50, options=LAPTOP)),
         ("gpu", Profile("market", 0.1)),
         ("paper", Profile("market")),
     ),
