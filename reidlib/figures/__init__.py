@@ -6,6 +6,7 @@ colour says, a mark or a line style says too: the figures survive a black-and-wh
 
 from reidlib.figures.charts import bar_panels, bars, cmc_curves, convergence, dots, effects, leads, recall_curves
 from reidlib.figures.look import style
+from reidlib.figures.pairs import pair_stages, paired_maps
 from reidlib.figures.people import people_sheet
 from reidlib.figures.pictures import contact_sheet, overlay, part_map, rank_lists, responses
 from reidlib.figures.similarity import outline, similarity_maps
@@ -21,6 +22,8 @@ __all__ = [
     "leads",
     "outline",
     "overlay",
+    "pair_stages",
+    "paired_maps",
     "part_map",
     "people_sheet",
     "rank_lists",

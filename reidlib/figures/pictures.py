@@ -41,11 +41,12 @@ def rank_lists(
     *,
     query_labels: Sequence[str] | None = None,
     distances: Any = None,
+    title: str = "",
 ) -> Figure:
     """One row a query: the query, then the gallery, nearest first; right and wrong told by border and mark.
 
     query_images: (Q, H, W, 3) uint8; gallery_images: (Q, K, H, W, 3); correct: (Q, K) bool. Images may be
-    channels first. distances: (Q, K), written under the images.
+    channels first. distances: (Q, K), written under the images. title: above all.
     """
     queries, gallery, flags = _images(query_images), _images(gallery_images), np.asarray(correct, bool)
     if gallery.ndim != 5 or gallery.shape[:2] != flags.shape or len(queries) != len(gallery):
@@ -57,7 +58,10 @@ def rank_lists(
     gap = max(GAP, height // 12)
     foot = 0 if distances is None else max(10, height // 10)
     sheet = np.concatenate([queries[:, None], gallery], axis=1)
-    figure, axes, place = _sheet(sheet, gap=gap, foot=foot, aside=width // 3, margin=0.4, beside=_room(query_labels))
+    margin = 0.65 if title else 0.4
+    figure, axes, place = _sheet(sheet, gap=gap, foot=foot, aside=width // 3, margin=margin, beside=_room(query_labels))
+    if title:
+        figure.suptitle(title, fontsize=9.5)
     for row in range(len(flags)):
         left, top = place(row, 0)
         _border(axes, left, top, width, height, BLACK, "solid", 0.8, "query")

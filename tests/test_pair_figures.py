@@ -1,0 +1,70 @@
+"""Figures of image pairs: every panel holds the map it is titled by, on the scale that is written beside it."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+from reidlib import figures
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+@pytest.fixture
+def pairs():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (2, 2, 32, 16, 3), np.uint8), rng.random((2, 2, 4, 2))
+
+
+def test_both_maps_of_a_pair_lie_over_their_images_on_one_scale(pairs):
+    images, maps = pairs
+    maps[1] *= 10
+    figure = figures.paired_maps(np.moveaxis(images, -1, -3), maps, ["one person", "two people"])
+    grid = np.array(figure.axes[:8]).reshape(2, 4)
+    for pair in range(2):
+        for image in range(2):
+            bare, covered = grid[pair, 2 * image : 2 * image + 2]
+            below, above = covered.images
+            np.testing.assert_array_equal(bare.images[0].get_array(), images[pair, image])
+            np.testing.assert_array_equal(below.get_array(), images[pair, image])
+            np.testing.assert_allclose(above.get_array(), maps[pair, image])
+            assert above.get_clim() == (0, maps[pair].max())
+            assert above.get_extent() == below.get_extent() == [0, 16, 32, 0]
+    assert grid[1, 0].get_ylabel() == f"two people\n0 to {maps[1].max():.2g}"
+    assert [axes.get_title() for axes in grid[0]] == ["probe", "its map", "gallery", "its map"]
+
+
+def test_a_blank_map_is_drawn(pairs):
+    images, maps = pairs
+    assert "one\n0 to 0" in texts(figures.paired_maps(images[:1], 0 * maps[:1], ["one"]))
+
+
+def test_stages_stand_beside_their_pair_and_share_a_scale(pairs):
+    images, maps = pairs
+    joint = np.arange(16.0).reshape(2, 4, 2)
+    figure = figures.pair_stages(images, {"Mid-level": maps, "Pooled": joint}, ["one person", "two people"])
+    grid = np.array(figure.axes).reshape(2, 5)
+    titles = ["probe", "gallery", "Mid-level,\nprobe", "Mid-level,\ngallery", "Pooled"]
+    assert [axes.get_title() for axes in grid[0]] == titles
+    for pair in range(2):
+        shown = [axes.images[0] for axes in grid[pair]]
+        np.testing.assert_array_equal(shown[1].get_array(), images[pair, 1])
+        np.testing.assert_allclose(shown[3].get_array(), maps[pair, 1])
+        np.testing.assert_allclose(shown[4].get_array(), joint[pair])
+        assert [shown[k].get_clim() for k in (2, 3, 4)] == [(0, maps.max()), (0, maps.max()), (0, 15)]
+    assert grid[1, 4].get_xlabel() == "0 to 15"
+
+
+def test_parts_that_do_not_belong_together_are_refused(pairs):
+    images, maps = pairs
+    with pytest.raises(ValueError, match=r"maps \(1, 2, 4, 2\) and 2 labels do not belong together"):
+        figures.paired_maps(images, maps[:1], ["a", "b"])
+    with pytest.raises(ValueError, match=r"stage 'FC1' has shape \(2, 8\)"):
+        figures.pair_stages(images, {"FC1": np.ones((2, 8))}, ["a", "b"])
+
+
+def test_a_rank_list_has_its_order_in_its_title(pairs):
+    images, _ = pairs
+    figure = figures.rank_lists(images[:, 0], images[:, 1:], np.ones((2, 1), bool), title="nearest first")
+    assert "nearest first" in texts(figure)
