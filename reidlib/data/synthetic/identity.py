@@ -94,7 +94,7 @@ def sample_group(seed: int, domain: str, group: int, lookalike: float) -> dict[i
             if rng.random() < lookalike:
                 traits = _dress_like(traits, prototype, rng)
             candidate = Identity(person=person, group=group, **traits)
-            if all(visible_differences(candidate, m) >= MINIMUM_DIFFERENCES for m in members.values()):
+            if all(len(visible_differences(candidate, m)) >= MINIMUM_DIFFERENCES for m in members.values()):
                 members[person] = candidate
                 break
     return members
@@ -130,10 +130,10 @@ def visible_attributes(who: Identity) -> dict[str, Any]:
     return seen
 
 
-def visible_differences(first: Identity, second: Identity) -> int:
-    """In how many visible attributes two people differ; colours count from `COLOUR_DIFFERENCE` on."""
+def visible_differences(first: Identity, second: Identity) -> list[str]:
+    """The visible attributes in which two people differ; colours count from `COLOUR_DIFFERENCE` on."""
     other = visible_attributes(second)
-    return sum(_differs(value, other[name]) for name, value in visible_attributes(first).items())
+    return [name for name, value in visible_attributes(first).items() if _differs(value, other[name])]
 
 
 def _differs(a: Any, b: Any) -> bool:
