@@ -194,21 +194,7 @@ class Evaluation:
         values = {"mean_ap": self.ap, "mean_inp": self.inp, "rank1": self.first_hit < 1}
         if measure not in values:
             raise ValueError(nearest("measure", measure, values))
-        labels = self.groups if clusters is None else np.asarray(clusters)
-        if labels.shape != self.ap.shape:
-            raise ValueError(f"{labels.shape} cluster labels for {len(self)} scored queries; give one for each")
-        if not 0 < level < 1 or samples < 1:
-            raise ValueError(f"level={level}, samples={samples}: give a level in (0, 1) and at least one sample")
-        _, member, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-        if len(sizes) < 2:
-            raise ValueError("a bootstrap needs at least two clusters; all queries belong to one")
-        totals = np.bincount(member, weights=values[measure].astype(float))
-        generator, means = np.random.default_rng(seed), np.empty(samples)
-        for part in range(0, samples, SAMPLES_AT_ONCE):
-            drawn = generator.integers(len(sizes), size=(min(SAMPLES_AT_ONCE, samples - part), len(sizes)))
-            means[part : part + SAMPLES_AT_ONCE] = totals[drawn].sum(1) / sizes[drawn].sum(1)
-        lower, upper = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
-        return float(lower), float(upper)
+        return bootstrap(values[measure], self.groups if clusters is None else clusters, level, samples, seed)
 
     def frame(self) -> pd.DataFrame:
         """One row per entry: query, ap, first_hit, inp, tied, group."""
@@ -234,3 +220,27 @@ class Evaluation:
         names = [field.name for field in fields(cls) if field.name != "dropped"]
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return cls(**arrays, dropped=sum(part.dropped for part in parts))
+
+
+def bootstrap(
+    values: ArrayLike, clusters: ArrayLike, level: float = 0.95, samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """(lower, upper) percentile bootstrap of a mean over whole clusters.
+
+    values, clusters: (N,), numbers and the labels of what they belong to. ValueError below two clusters.
+    """
+    numbers, labels = np.asarray(values, float), np.asarray(clusters)
+    if labels.shape != numbers.shape:
+        raise ValueError(f"{labels.shape} cluster labels for {len(numbers)} values; give one for each")
+    if not 0 < level < 1 or samples < 1:
+        raise ValueError(f"level={level}, samples={samples}: give a level in (0, 1) and at least one sample")
+    _, member, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise ValueError("a bootstrap needs at least two clusters; all queries belong to one")
+    totals = np.bincount(member, weights=numbers)
+    generator, means = np.random.default_rng(seed), np.empty(samples)
+    for part in range(0, samples, SAMPLES_AT_ONCE):
+        drawn = generator.integers(len(sizes), size=(min(SAMPLES_AT_ONCE, samples - part), len(sizes)))
+        means[part : part + SAMPLES_AT_ONCE] = totals[drawn].sum(1) / sizes[drawn].sum(1)
+    lower, upper = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
+    return float(lower), float(upper)
