@@ -14,10 +14,12 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
+from reidlib.coverage import TABLE, coverage, drawn
 from reidlib.data import SYNTHETIC, load, registry, union
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, hold_out
 from reidlib.evaluation import PROTOCOLS, Evaluation, evaluate, rank_list
+from reidlib.maps import MAPS
 from reidlib.mining import hardest_negatives
 from reidlib.models import Descriptor, Encoding, ReIDModel, build
 from reidlib.objectives import OBJECTIVES
@@ -141,7 +143,7 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
     evaluations = {item: _score(model, item, how.data_root, how.device, how.progress) for item in settings}
     benchmarks = {data.name: read_benchmark(data, how.data_root, recipe.split) for data in recipe.datasets}
     benchmark = next(iter(benchmarks.values()))
-    return how.store.save(
+    run = how.store.save(
         recipe,
         history=history,
         evaluations=evaluations,
@@ -159,6 +161,7 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
             "peak_memory_bytes": _peak_memory(how.device),
         },
     )
+    return measure(run, recipe, how.data_root, how.device) if keep == "figures" else run
 
 
 def _refuse_leaks(recipe: Recipe, settings: Sequence[EvaluationSettings], data_root: Path | None) -> None:
@@ -369,6 +372,20 @@ def redraw(run: Run, recipe: Recipe, data_root: Path | None = None, device: str 
     """The run with its `figure_arrays` made again from its weights; FileNotFoundError where those are not here."""
     model = restore_model(run, recipe).to(device)
     return run.with_figures(figure_arrays(model, read_benchmark(recipe.datasets[0], data_root, recipe.split), device))
+
+
+def measure(run: Run, recipe: Recipe, data_root: Path | None = None, device: str = "cpu") -> Run:
+    """The run with the table of `coverage`, from its weights; as it is where its model or data have nothing to measure.
+
+    FileNotFoundError where its weights are not here.
+    """
+    benchmark = read_benchmark(recipe.datasets[0], data_root, recipe.split)
+    untrained = build_model(recipe, run.record["identities"])
+    if type(untrained) not in MAPS or drawn(benchmark) is None:
+        return run
+    pairs = min(100, len(benchmark.query) // 4)  # few of a tiny benchmark, whose numbers nobody reads
+    table = coverage(restore_model(run, recipe), benchmark, untrained, pairs=pairs, device=device)
+    return run.with_table(TABLE, table)
 
 
 @torch.inference_mode()

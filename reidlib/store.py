@@ -131,7 +131,7 @@ class Run:
     def table(self, name: str) -> pd.DataFrame | None:
         """The table that `with_table` stored under that name, to the last bit; None where there is none."""
         file = f"{name}.csv"
-        return pd.read_csv(self.folder / file, float_precision="round_trip") if file in self.record["files"] else None
+        return pd.read_csv(self.folder / file) if file in self.record["files"] else None
 
     def with_table(self, name: str, table: pd.DataFrame) -> "Run":
         """This run with a table of further measurements in place of any of that name, as `with_figures`.

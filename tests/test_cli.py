@@ -74,6 +74,7 @@ def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path
         (("run", "personet/table4"), "did you mean 'personnet'"),
         (("run", "personnet/table4/personet"), "did you mean 'table4/personnet'"),
         (("run", "personnet", "--profile", "smok"), "did you mean 'smoke'"),
+        (("measure", "mls/market/msl"), "did you mean 'market/mls'"),
         (("data", "make", "plazza"), "plaza"),
         (("data", "make", "plaza", "--size", "smal"), "small"),
         (("data", "make", "plaza", "--layout", "market"), "did you mean 'market1501'"),

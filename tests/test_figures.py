@@ -334,6 +334,30 @@ def test_similarity_maps_of_one_part_need_no_windows_and_misfits_are_refused():
         figures.similarity_maps(images, maps)
 
 
+def test_coverage_puts_every_share_on_its_line_with_its_references():
+    rows = [
+        {"map": name, "pair": pair, "region": region, "share": share, "low": share - 0.1, "high": share + 0.1}
+        for name in ("CSN-2, window", "CSN-3, window")
+        for region in ("person", "bag")
+        for pair, share in (("same", 0.3), ("stranger", 0.6))
+    ]
+    summary = pd.DataFrame(rows).assign(area=0.2, centre=0.25, untrained=np.nan)
+    figure = figures.coverage(summary)
+    assert [axes.get_title() for axes in figure.axes] == ["person", "bag"]
+    for axes in figure.axes:
+        shown = {line.get_gid(): line for line in axes.lines if line.get_gid() and "window" in line.get_gid()}
+        assert [line.get_xdata()[0] for line in shown.values()] == [0.3, 0.6, 0.3, 0.6]
+        rows = [line.get_ydata()[0] for line in shown.values()]
+        assert rows == sorted(rows)
+        ends = [tuple(line.get_xdata()) for line in axes.lines if line.get_gid() == "interval"]
+        np.testing.assert_allclose(ends, [(0.2, 0.4), (0.5, 0.7)] * 2)
+        assert {line.get_gid() for line in axes.lines} == {*shown, "interval", "area", "centre"}
+        assert [line.get_xdata()[0] for line in axes.lines if line.get_gid() == "centre"] == [0.25] * 4
+    assert "random weights" not in texts(figure)
+    with pytest.raises(ValueError, match="needs rows"):
+        figures.coverage(summary[:0])
+
+
 def test_only_style_changes_settings_and_figures_stay_out_of_pyplot(trials):
     from matplotlib import pyplot
 

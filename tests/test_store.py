@@ -273,6 +273,46 @@ def test_leftovers_of_a_killed_process_are_not_runs(store: RunStore, queries: Sp
     assert not part.exists()
 
 
+def test_a_table_is_added_read_to_the_last_bit_and_replaced(store: RunStore, queries: Split) -> None:
+    table = pd.DataFrame({"map": ["a, b", "c"], "share": [0.1 + 0.2, 1e-17], "group": [70, 90]})
+    kept = store.keep(save(store, queries), store.folders[1])
+    assert kept.table("coverage") is None
+    run = kept.with_table("coverage", table)
+    assert run.folder.parent == store.home
+    found = store.find(RECIPE)
+    assert found is not None
+    pd.testing.assert_frame_equal(found.table("coverage"), table, check_exact=True)
+    assert found.metrics(FULL) == kept.metrics(FULL)
+    pd.testing.assert_frame_equal(run.with_table("coverage", table[:1]).table("coverage"), table[:1], check_exact=True)
+    assert store.verify() == []
+    with pytest.raises(ValueError, match="the store's own"):
+        run.with_table("queries", table)
+    (run.folder / "coverage.csv").write_text("map\n")
+    assert "coverage.csv has changed" in store.verify()[0]
+
+
+@pytest.mark.parametrize("step", ["write_record", "sync", "digest"])
+def test_a_table_that_is_interrupted_leaves_the_run_whole(
+    store: RunStore, queries: Split, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    run = save(store, queries).with_table("coverage", pd.DataFrame({"share": [0.5]}))
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reidlib.store, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            run.with_table("coverage", pd.DataFrame({"share": [0.7, 0.1]}))
+    found = store.find(RECIPE)
+    assert found is not None
+    assert store.verify() == []
+    table = found.table("coverage")
+    assert table is not None
+    assert table["share"].tolist() == [0.5]
+    assert [name for name in files(store.home) if "/" not in name] == [".locks", run_name(RECIPE)]
+
+
 def _train(folder: Path, count: Path) -> None:
     store = RunStore(folder)
     with store.lock(RECIPE):

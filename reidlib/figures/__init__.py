@@ -9,6 +9,7 @@ from reidlib.figures.look import style
 from reidlib.figures.pairs import pair_stages, paired_maps
 from reidlib.figures.people import people_sheet
 from reidlib.figures.pictures import contact_sheet, overlay, part_map, rank_lists, responses
+from reidlib.figures.regions import coverage
 from reidlib.figures.similarity import outline, similarity_maps
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "cmc_curves",
     "contact_sheet",
     "convergence",
+    "coverage",
     "dots",
     "effects",
     "leads",
