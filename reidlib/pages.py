@@ -1,5 +1,6 @@
 """What notebooks put on a page: tables with their notes, and the numbers that sentences compare."""
 
+import base64
 import html
 import re
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import pandas as pd
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import EvaluationSettings
 from reidlib.store import Trial
-from reidlib.tables import NOT_RUN, QUOTED
+from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED
 
 VERDICTS = ("contradicted", "supported")  # classes of book.css, looked for in this order
 LONG = 20  # characters from which a cell is a sentence, which may be broken
@@ -36,6 +37,7 @@ class Page:
 def show(frame: pd.DataFrame, caption: str = "") -> Page:
     """A table as the book draws it: text as it stands, column levels as spanning heads, `attrs["notes"]` below.
 
+    Last comes a link that saves the table as `csv` has it; it needs neither a server nor a script.
     Text between backticks is code. Cells in columns headed "printed" and cells that are measured, not run or a
     verdict get the classes that `book/assets/book.css` draws.
     """
@@ -57,9 +59,30 @@ def show(frame: pd.DataFrame, caption: str = "") -> Page:
         lines.append(f'<tr><th scope="row" class="{kind}">{html.escape(str(label))}</th>{"".join(cells)}</tr>')
     notes = frame.attrs.get("notes", ())
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    below = f'<ul class="notes">{listed}</ul>' if notes else ""
+    content = base64.b64encode(csv(frame, caption).encode()).decode()
+    name = re.sub(r"\W+", "-", caption.lower()).strip("-")[:60] or "table"
+    link = f'<a download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{content}">CSV, all digits</a>'
+    below = f'<ul class="notes">{listed}<li>{link}</li></ul>'
     text = "\n".join([*([caption] if caption else []), frame.to_string(), *notes])
     return Page(text, f'<table class="dataframe">{"".join(lines)}</tbody></table>{below}')
+
+
+def csv(frame: pd.DataFrame, caption: str = "") -> str:
+    """The table as a file: caption and notes as lines that begin with "#", then a line a row, in one line of heads.
+
+    A column whose cells are `Shown` is followed by one for each of their exact numbers.
+    """
+    notes = [getattr(note, "exact", {}).get("full", note) for note in frame.attrs.get("notes", ())]
+    columns: dict[str, list[Any]] = {"": [str(label) for label in frame.index]}
+    for number, column in enumerate(frame.columns):
+        head = ", ".join(map(str, column)) if isinstance(column, tuple) else str(column)
+        cells = frame.iloc[:, number].tolist()
+        exact = [getattr(cell, "exact", {}) for cell in cells]
+        columns[head] = cells
+        for name in dict.fromkeys(name for found in exact for name in found):
+            columns[f"{head} ({name})"] = [found.get(name, "") for found in exact]
+    lines = [f"# {line}\n" for line in (caption, *notes) if line]
+    return "".join(lines) + pd.DataFrame(columns).to_csv(index=False, lineterminator="\n")
 
 
 def _marked(text: str) -> str:
@@ -75,6 +98,8 @@ def _class(head: tuple[Any, ...], text: str) -> str:
 def _kind(head: tuple[Any, ...], text: str) -> str:
     if text.startswith(NOT_RUN) or text == QUOTED:
         return "not-run"
+    if str(head[-1]).startswith(DIFFERENCE):
+        return DIFFERENCE
     if len(head) > 1:
         return "printed" if head[-1] == "printed" else "measured"
     return next((word for word in VERDICTS if word in text and head[-1] == "verdict"), "")

@@ -178,7 +178,8 @@ class Row:
     recipe: None for numbers the paper only quotes. evaluations: one per column group of the table, on the
     paper's dataset. trials: trial t uses seed t and, on synthetic data, world t. deviations: known differences
     from the paper. added: a control row the paper does not have. keep: the first trial keeps its weights and the
-    thumbnails its figures need. core: one of the few rows that `recompute=core` trains.
+    thumbnails its figures need. core: one of the few rows that `recompute=core` trains. baseline: the others of its
+    table are held against it; two have it where the paper only quotes its own.
     """
 
     key: str
@@ -192,6 +193,7 @@ class Row:
     added: bool = False
     keep: bool = False
     core: bool = False
+    baseline: bool = False
 
 
 @dataclass(frozen=True)

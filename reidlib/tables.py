@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from reidlib.verdicts import (
 
 VALUES = Path(__file__).resolve().parents[1] / "data" / "paper_values.csv"
 NOT_RUN, QUOTED = "not run", "quoted"
+DIFFERENCE = "difference"  # how the heads of such columns begin
 TIED = 0.01  # share of tied queries above which a number is flagged
 SHOWN = (("Rank-1", "rank1"), ("mAP", "mean_ap"))  # of evaluations the paper does not print
 
@@ -56,6 +58,18 @@ PRINTED_QUERIES = {
 }
 
 Results = Mapping[str, Sequence[Trial]]
+
+
+class Shown(str):
+    """Text as a page shows it; `exact` is what a table's file has of it: numbers with all their digits, by name."""
+
+    exact: Mapping[str, Any]
+
+    def __new__(cls, text: str, **exact: Any) -> "Shown":
+        """`text` on the page, `exact` in the file."""
+        shown = super().__new__(cls, text)
+        shown.exact = exact
+        return shown
 
 
 @cache
@@ -100,12 +114,13 @@ def value(trial: Trial, column: int, name: str) -> float | None:
     return None if found is None else 100 * found
 
 
-def mean_sd(values: np.ndarray) -> str:
-    """ "mean ± sd (n)" as tables show it; "not run" where there is nothing."""
+def mean_sd(values: np.ndarray, sign: str = "") -> str:
+    """ "mean ± sd (n)" as tables show it; "not run" where there is nothing. sign: "+" for differences."""
     if not len(values):
         return NOT_RUN
-    spread = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{values.mean():.1f}{spread} ({len(values)})"
+    exact = {"mean": values.mean()} | ({"sd": values.std(ddof=1)} if len(values) > 1 else {})
+    spread = f" ± {exact['sd']:.1f}" if len(values) > 1 else ""
+    return Shown(f"{exact['mean']:{sign}.1f}{spread} ({len(values)})", **exact, trials=len(values))
 
 
 def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
@@ -113,8 +128,9 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
 
     Columns are (column group, metric, "printed" or the data and profile measured on). Rows of one label are one line:
     a table with a training a dataset has a row for each. Measured cells read "mean ± sd (trials)", "not run", or
-    "quoted" for rows of other papers' methods. `attrs["notes"]` has the provenance and the deviations, one sentence
-    each. ValueError where the paper has no such table.
+    "quoted" for rows of other papers' methods. Where a row is the table's `baseline`, rank-1 and mAP have a third
+    column, the difference to it, except in protocols that the table does not print. `attrs["notes"]` has the
+    provenance and the deviations, one sentence each. ValueError where the paper has no such table.
     """
     printed = printed_values(paper.key, name)
     rows = [row for row in paper.rows if row.table == name]
@@ -125,6 +141,7 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     lines: dict[str, list[Row]] = {}
     for row in rows:
         lines.setdefault(row.label + (" +" if row.added else ""), []).append(row)
+    bases = [row for row in rows if row.baseline]
     cells: dict[tuple[str, str, str], list[str]] = {}
     for group, metric, column, print_on in _columns(rows, printed):
         if print_on:
@@ -132,8 +149,17 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
         if column is not None:
             here = _measured_on(rows, results, column)
             cells[group, metric, here] = [_cell(line, results, column, metric) for line in lines.values()]
-    frame = pd.DataFrame(cells, index=pd.Index(list(lines), name=""))
+        if (print_on or printed.empty) and measure(metric) in dict(SHOWN).values():
+            theirs = {row.key: _printed(printed, row, group, metric) for row in rows}
+            leads = [_difference(line, bases, results, theirs, column, metric) for line in lines.values()]
+            if any(isinstance(lead, Shown) for lead in leads):
+                both = any(theirs[row.key] for row in bases)
+                cells[group, metric, f"{DIFFERENCE}: printed / measured" if both else DIFFERENCE] = leads
+    frame = pd.DataFrame(cells, index=pd.Index(list(lines), name=""), dtype=object)
     notes = [provenance(results[row.key] for row in rows if row.key in results)]
+    if any(head.startswith(DIFFERENCE) for _, _, head in cells):
+        labels = ", here ".join(dict.fromkeys(row.label for row in bases))
+        notes.append(f"Difference: to {labels}, in points, over the trials that both have.")
     if any(row.added for row in rows):
         notes.append("+ added here; the paper has no such row.")
     if frame.apply(lambda cell: cell.str.contains("†")).to_numpy().any():
@@ -222,7 +248,45 @@ def _cell(line: Sequence[Row], results: Results, column: Column, metric: str) ->
     assert name is not None
     text = mean_sd(measured(trials, index, name))
     tied = [found["tied"] for trial in trials if (found := trial.metrics(index)) is not None]
-    return f"{text} †" if tied and np.mean(tied) > TIED else text
+    return Shown(f"{text} †", **getattr(text, "exact", {})) if tied and np.mean(tied) > TIED else text
+
+
+def _difference(
+    line: Sequence[Row],
+    bases: Sequence[Row],
+    results: Results,
+    printed: Mapping[str, str],
+    column: Column | None,
+    metric: str,
+) -> str:
+    """A line's lead over its table's baseline, in points: "printed / measured", "–" for one that there cannot be.
+
+    printed: row key -> printed number in this column. Where the baseline has none, only what was measured is given: the
+    mean over the trials that both have, on the same images.
+    """
+    compared = next((printed[row.key] for row in bases if printed[row.key]), "")
+    if any(row in bases for row in line):
+        return "baseline" if printed[line[0].key] or any(column in _scored(row) for row in line) else ""
+    if line[0].recipe is None:
+        return ""
+    row, base = (next((row for row in found if column in _scored(row)), None) for found in (line, bases))
+    theirs, ours, exact = "–", "–", {}
+    if compared and printed[line[0].key]:
+        exact["printed"] = float(printed[line[0].key]) - float(compared)
+        theirs = f"{exact['printed']:+.1f}"
+    if row is not None and base is not None and column is not None:
+        at, name = (_scored(row)[column], _scored(base)[column]), measure(metric) or ""
+        pairs = zip(results.get(row.key, ()), results.get(base.key, ()), strict=False)
+        scores = [(value(a, at[0], name), value(b, at[1], name)) for a, b in pairs if _alike(a, b, *at)]
+        ours = mean_sd(np.array([a - b for a, b in scores if a is not None and b is not None]), "+")
+        exact |= getattr(ours, "exact", {})
+    text = f"{theirs} / {ours}" if compared else ours
+    return Shown(text, **exact) if exact else "" if ours == "–" else text
+
+
+def _alike(a: Trial, b: Trial, column: int, other: int) -> bool:
+    """Whether two trials were run on the same images at the same profile."""
+    return None not in (a.run, b.run) and _arm(a, column) == _arm(b, other)
 
 
 def _measured_on(rows: Iterable[Row], results: Results, column: Column) -> str:
@@ -243,7 +307,7 @@ def _condition(trial: Trial, column: int) -> str:
 
 
 def provenance(groups: Iterable[Sequence[Trial]]) -> str:
-    """Where a table's numbers are from, in one sentence: data, seeds, device, dates, versions, commit."""
+    """Where a table's numbers are from, in a line: data, profile, seeds, device, dates. Its `full` has versions too."""
     trials = [trial for group in groups for trial in group if trial.run is not None]
     records = [trial.run.record for trial in trials if trial.run is not None]
     if not records:
@@ -253,15 +317,16 @@ def provenance(groups: Iterable[Sequence[Trial]]) -> str:
     seeds = sorted({record["recipe"].get("seed", 0) for record in records})
     dates = sorted({record["date"] for record in records})
     smoke = any(record.get("profile") == "smoke" for record in records)
-    return (
+    line = (
         f"{'Smoke runs only show that the code runs; these numbers mean nothing. ' if smoke else ''}"
         f"Measured on {data}{f' (worlds {_ranges(worlds)})' if worlds else ''}, "
         f"profile {_joined(record.get('profile', '') for record in records)}, seeds {_ranges(seeds)}; "
         f"{_joined(record.get('device', 'unknown device') for record in records)}; "
-        f"{dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}; "
-        f"{_joined(_packages(record['versions']) for record in records)}; "
-        f"commit {_joined(record.get('commit') or 'unknown' for record in records)}."
+        f"{dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}"
     )
+    packages = _joined(_packages(record["versions"]) for record in records)
+    commits = _joined(record.get("commit") or "unknown" for record in records)
+    return Shown(f"{line}.", full=f"{line}; {packages}; commit {commits}.")
 
 
 def _packages(versions: Mapping[str, str]) -> str:
@@ -299,7 +364,10 @@ def verdicts(
 def claims_table(
     paper: Paper, results: Results, *, column: int = 0, doubled: Mapping[str, float] | None = None
 ) -> pd.DataFrame:
-    """Every claim of a paper with its verdict (`verdicts`), as text; effects and margins in points (of 100)."""
+    """Every claim of a paper with its verdict (`verdicts`), as text; effects and margins in points (of 100).
+
+    `attrs["notes"]` has the provenance.
+    """
     found = verdicts(paper, results, column=column, doubled=doubled)
     lines = {}
     for claim in paper.claims:
@@ -311,14 +379,19 @@ def claims_table(
             "source": claim.source,
             "measure": claim.measure,
             "printed effect": "" if claim.printed_effect is None else f"{claim.printed_effect:+.2f}",
-            "measured effect": f"{numbers.mean:+.1f}" if numbers else "",
-            "95 % interval": f"{numbers.low:+.1f} to {numbers.high:+.1f}" if numbers and several else "",
+            "measured effect": Shown(f"{numbers.mean:+.1f}", exact=numbers.mean) if numbers else "",
+            "95 % interval": Shown(f"{numbers.low:+.1f} to {numbers.high:+.1f}", low=numbers.low, high=numbers.high)
+            if numbers and several
+            else "",
             "replicates": f"{numbers.replicates if numbers else 0} of {claim.replicates}",
-            "margin": f"{claim.margin:.1f}",
-            "detectable": f"{numbers.detectable:.1f}" if numbers and several else "",
+            "margin": Shown(f"{claim.margin:.1f}", exact=claim.margin),
+            "detectable": Shown(f"{numbers.detectable:.1f}", exact=numbers.detectable) if numbers and several else "",
             "verdict": _wording(paper, claim, numbers, results, column) if numbers else str(got),
         }
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("key")
+    frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object).rename_axis("key")
+    compared = dict.fromkeys(key for claim in paper.claims for pair in claim.pairs for key in pair)
+    frame.attrs["notes"] = list(filter(None, [provenance(results[key] for key in compared if key in results)]))
+    return frame
 
 
 def _judge(claim: Claim, results: Results, column: int, doubled: float | None) -> Verdict | str:

@@ -1,5 +1,9 @@
 """What notebooks put on pages: tables as HTML, estimates with cluster-bootstrap intervals."""
 
+import base64
+import io
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +11,7 @@ import pytest
 from reidlib.pages import estimate, show
 from reidlib.recipe import Data, EvaluationSettings
 from reidlib.store import Trial
+from reidlib.tables import Shown, mean_sd
 
 SETTINGS = [EvaluationSettings(Data("plaza", "small", world)) for world in range(3)]
 
@@ -98,6 +103,35 @@ def test_a_table_is_drawn_with_what_its_cells_are():
     assert "<li>a &lt; b</li>" in drawn
     assert "<caption>Table 1</caption>" in drawn
     assert "not run" in repr(page)
+
+
+def test_a_table_can_be_saved_with_all_its_digits():
+    columns = pd.MultiIndex.from_tuples([("A", "mAP", "printed"), ("A", "mAP", "here"), ("A", "mAP", "difference")])
+    cells = [["1.0", mean_sd(np.array([2.0, 2.125])), "baseline"], ["9", "not run", Shown("+8.0", printed=8.0)]]
+    frame = pd.DataFrame(cells, ["x, y", "Ä"], columns)
+    frame.attrs["notes"] = [Shown("Measured here.", full="Measured here; commit 12."), "a < b"]
+    page = show(frame, "Table 1: a & b")._repr_html_()
+    name, content = re.search(
+        r'<a download="([^"]+)" href="data:text/csv;charset=utf-8;base64,([^"]+)">', page
+    ).groups()
+    assert name == "table-1-a-b.csv"
+    text = base64.b64decode(content).decode()
+    assert text.splitlines()[:3] == ["# Table 1: a & b", "# Measured here; commit 12.", "# a < b"]
+    read = pd.read_csv(io.StringIO(text), comment="#", index_col=0, keep_default_na=False)
+    assert read.index.tolist() == ["x, y", "Ä"]
+    assert read["A, mAP, printed"].tolist() == [1.0, 9.0]
+    assert read["A, mAP, here"].tolist() == ["2.1 ± 0.1 (2)", "not run"]
+    assert read["A, mAP, here (mean)"].tolist() == ["2.0625", ""]
+    assert float(read["A, mAP, here (sd)"].iloc[0]) == np.array([2.0, 2.125]).std(ddof=1)
+    assert read["A, mAP, here (trials)"].tolist() == ["2", ""]
+    assert read["A, mAP, difference (printed)"].tolist() == ["", "8.0"]
+    assert '<td class="difference">baseline</td>' in page
+
+
+def test_a_table_without_a_caption_can_be_saved_too():
+    page = show(pd.DataFrame({"a": [1.25]}, ["x"]))._repr_html_()
+    content = re.search(r'<a download="table.csv" href="[^,]+,([^"]+)">', page)[1]
+    assert base64.b64decode(content).decode() == ",a\nx,1.25\n"
 
 
 def test_verdicts_code_and_sentences_are_marked():

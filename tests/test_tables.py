@@ -1,7 +1,9 @@
 """Tables and claims drawn from a store of made-up runs with known scores."""
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import Claim, Data, EvaluationSettings, Paper, Profile, Recipe, Row
 from reidlib.store import RunStore, Trial
+from reidlib.study import PAPERS, paper
 from reidlib.tables import claims_table, measure, paper_values, printed_values, table, verdicts
 from reidlib.verdicts import Verdict
 
@@ -132,9 +135,10 @@ def test_a_table_has_the_printed_number_beside_the_measured_one(make: Make) -> N
     assert got["Market-1501", "r=1", here].tolist() == ["quoted", "50.0 ± 0.0 (2)", "not run"]
     assert got["Market-1501, single shot", "Rank-1", here].tolist() == ["quoted", "50.0 ± 0.0 (2)", "not run"]
     notes = got.attrs["notes"]
-    assert notes[0].startswith(
-        "Measured on plaza small (worlds 0, 1), profile laptop, seeds 0, 1; test CPU; 2025-01-01 to 2025-01-02; Python"
-    )
+    line = "Measured on plaza small (worlds 0, 1), profile laptop, seeds 0, 1; test CPU; 2025-01-01 to 2025-01-02"
+    assert notes[0] == f"{line}."
+    assert len(notes[0]) < 120  # a line of the page
+    assert re.fullmatch(rf"{re.escape(line)}; Python .*, PyTorch .*, NumPy .*; commit .*\.", notes[0].exact["full"])
     assert "+ added here; the paper has no such row." in notes
     assert "PersonNet: lr 1e-4." in notes
     assert any("3368 queries): PersonNet ±0.8 points" in note for note in notes)
@@ -146,6 +150,58 @@ def test_one_trial_has_no_spread_and_an_empty_store_no_number(make: Make) -> Non
     empty = table(PAPER, "Table IV", {})
     assert empty["Market-1501", "mAP", "here"].tolist() == ["quoted", "not run", "not run"]
     assert not any("Measured" in note for note in empty.attrs["notes"])
+
+
+BASELINED = tuple(
+    Row(f"table2/{key}", "Table II", label, ("Table II", label), recipe, EVALUATIONS[:1], baseline=baseline)
+    for key, label, recipe, baseline in (
+        ("fpnn", "FPNN [21]", None, False),
+        ("idla", "JointRe-id [1]", B, True),
+        ("ours", "PersonNet", A, False),
+    )
+)
+HEAD = ("CUHK03 labeled", "r=1", "difference: printed / measured")
+
+
+def test_a_difference_is_printed_and_measured_over_the_same_trials(make: Make) -> None:
+    paper = Paper("personnet", "", BASELINED, (), PAPER.profiles)
+    ours = [*make(A, [0.1], rank1=0.5), *make(A, [0.1, 0.2], rank1=0.7)[1:], Trial(None)]
+    results = {"table2/ours": ours, "table2/idla": make(B, [0.1, 0.1, 0.1], rank1=0.4)}
+    got = table(paper, "Table II", results)
+    # Printed: 64.80 - 54.74. Measured: 50 - 40 and 70 - 40; the third trial of one row has no partner.
+    assert got[HEAD].tolist() == ["", "baseline", "+10.1 / +20.0 ± 14.1 (2)"]
+    exact = got[HEAD].iloc[2].exact
+    assert exact["printed"] == pytest.approx(64.80 - 54.74)
+    assert (exact["mean"], exact["sd"], exact["trials"]) == pytest.approx((20, 14.142136, 2))
+    assert [head for *_, head in got.columns].count(HEAD[-1]) == 1  # of rank-1 alone, not of ranks 10 and 20
+    assert "Difference: to JointRe-id [1], in points, over the trials that both have." in got.attrs["notes"]
+    assert table(paper, "Table II", {})[HEAD].tolist() == ["", "baseline", "+10.1 / not run"]
+    other = {**results, "table2/idla": make(B, [0.1], data=lambda _: Data("campus", "small"))}
+    assert table(paper, "Table II", other)[HEAD].iloc[2] == "+10.1 / not run"  # never across data
+
+
+def test_a_baseline_that_the_paper_does_not_print_is_measured_against(make: Make) -> None:
+    rows = (*ROWS[:2], replace(ROWS[2], baseline=True))
+    results = {"table4/a": make(A, [0.10, 0.12]), "table4/b": make(B, [0.20, 0.24])}
+    got = table(Paper("personnet", "", rows, (), PAPER.profiles), "Table IV", results)
+    assert got["Market-1501", "mAP", "difference"].tolist() == ["", "-11.0 ± 1.4 (2)", "baseline"]
+    quoted = replace(ROWS[0], baseline=True)  # and printed against a quoted one
+    got = table(Paper("personnet", "", (quoted, *rows[1:]), (), PAPER.profiles), "Table IV", results)
+    head = ("Market-1501", "mAP", "difference: printed / measured")
+    assert got[head].tolist() == ["baseline", "+10.4 / -11.0 ± 1.4 (2)", "baseline"]
+    assert "difference" not in {head for *_, head in table(PAPER, "Table IV", results).columns}
+
+
+@pytest.mark.parametrize("key", PAPERS)
+def test_a_baseline_has_rows_to_be_compared_with(key: str) -> None:
+    found = paper(key)
+    for row in found.rows:
+        if row.baseline:
+            assert any(other.table == row.table and not other.baseline and other.recipe for other in found.rows)
+    for name in {row.table for row in found.rows if row.baseline}:
+        flagged = [row for row in found.rows if row.table == name and row.baseline]
+        assert sum(row.recipe is not None for row in flagged) == 1
+        assert sum(row.printed is not None for row in flagged) <= 1
 
 
 def test_a_line_trained_anew_for_every_dataset_is_a_row_for_each(make: Make) -> None:
@@ -199,6 +255,8 @@ def test_claims_on_synthetic_data_are_about_mechanisms(make: Make) -> None:
     got = claims_table(PAPER, results)
     assert got.loc["beats", "verdict"] == "mechanism supported on plaza/laptop; printed claim untested"
     assert got.loc["beats", "measured effect"] == "+3.0"
+    assert got.loc["beats", "measured effect"].exact["exact"] == pytest.approx(3.0)
+    assert got.attrs["notes"][0].startswith("Measured on plaza small (worlds 0-5), profile laptop")
     assert got.loc["beats", "printed effect"] == "+6.00"
     assert got.loc["beats", "replicates"] == "5 of 5"
     assert got.loc["faster", "verdict"].startswith("mechanism supported")

@@ -264,7 +264,7 @@ CLAIMS = (
         "Level 4 alone does about as well as levels 2 and 3 together",
         "Sec. 4.4",
         [("levels/l4", "levels/l23")],
-        0.3,
+        -0.3,
         relation="similar",
     ),
     _claim(

@@ -78,6 +78,7 @@ def _elsewhere(number: str, data: Data, quoted: tuple[str, ...]) -> tuple[Row, .
             (table, "JointRe-id [1]"),
             replace(IDLA, datasets=(data,), augment=mirrored),
             evaluations,
+            baseline=True,
         ),
         Row(
             f"{slug}/personnet",
@@ -133,7 +134,7 @@ TABLE_4 = (
         keep=True,
         core=True,
     ),
-    _market("idla", "IDLA (JointRe-id), its own SGD", IDLA, added=True, core=True),
+    _market("idla", "IDLA (JointRe-id), its own SGD", IDLA, added=True, core=True, baseline=True),
     _market(
         "idla-rmsprop",
         "IDLA with RMSProp",
