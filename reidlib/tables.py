@@ -54,6 +54,7 @@ PRINTED_QUERIES = {
     "cuhk03-np": 1400,
     "viper": 316,
     "cuhk03": 100,
+    "cuhk01 (full": 971,
     "cuhk01": 100,
 }
 
@@ -189,13 +190,13 @@ def _columns(rows: Sequence[Row], printed: pd.DataFrame) -> Iterable[tuple[str, 
     """
     columns = list(dict.fromkeys(column for row in rows for column in _scored(row)))
     first = {column[0]: column for column in reversed(columns)}
-    known = [first[data] for data in dict.fromkeys(data for data, _, _ in columns)]
+    known = [first[data] for data in dict.fromkeys(data for data, _, _ in columns)][: printed.dataset.nunique()]
     for number, group in enumerate(printed.dataset.unique()):
         for metric in printed[printed.dataset == group].metric.unique():
             shown = measure(metric) is not None and number < len(known)
             yield group, metric, known[number] if shown else None, True
     for column in columns:
-        if printed.empty or column not in known:
+        if column not in known:
             for heading, _ in SHOWN:
                 data, protocol, number = column
                 names = [HEADINGS.get(data.name, data.name), PROTOCOL_HEADINGS.get(protocol, protocol)]

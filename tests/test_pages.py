@@ -3,13 +3,14 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from reidlib.pages import estimate, show
-from reidlib.recipe import Data, EvaluationSettings
+from reidlib.recipe import Data, EvaluationSettings, options
 from reidlib.store import Trial
 from reidlib.tables import Shown, mean_sd
 
@@ -55,6 +56,14 @@ def test_a_lead_is_taken_query_by_query():
     got = estimate(trials(4, 4), 0, baseline=trials(2, 2))
     assert (got.mean, got.low, got.high) == pytest.approx((0.2, 0.2, 0.2))  # the same in every group
     assert f"{got:+}" == "+0.200 (95 % interval +0.200 to +0.200, 2 trials)"
+
+
+def test_two_ways_to_score_one_model_are_compared():
+    (both,) = trials(4)
+    averaged = Trial(both.run, (replace(both.settings[0], scoring=options(average_orders=True)),))
+    assert estimate([averaged], 0, baseline=trials(2)).mean == pytest.approx(0.2)
+    elsewhere = Trial(both.run, (replace(both.settings[0], queries=50),))
+    assert estimate([elsewhere], 0, baseline=trials(2)) is None
 
 
 def test_one_group_has_a_mean_and_no_interval():

@@ -236,6 +236,16 @@ def test_a_printed_table_without_rows_is_shown_as_printed() -> None:
     assert all(column[2] == "printed" for column in got.columns)
 
 
+def test_a_third_dataset_where_two_are_printed_has_a_column_of_its_own() -> None:
+    """MidLevel's Sec. V-D prints all of CUHK01, 971 people, and VIPeR; ours are tested on 100 of CUHK01 too."""
+    frame = table(paper("midlevel"), "prose Sec. V-D", {})
+    both, few = frame.index
+    assert frame.loc[both, ("CUHK01 (full, 971 IDs)", "Rank 1", "printed")] == "64.2"
+    assert frame.loc[both, ("VIPeR", "Rank 1", "here")] == "not run"
+    assert frame.loc[few, ("CUHK01, single shot", "Rank-1", "here")] == "not run"
+    assert any("971 queries): Trained on all of CUHK03 ±1.5" in note for note in frame.attrs["notes"])
+
+
 def test_an_unknown_table_names_the_ones_there_are() -> None:
     with pytest.raises(ValueError, match=r"no table 'Table IX'; choose from \['Open points', 'Table IV'\]"):
         table(PAPER, "Table IX", {})
