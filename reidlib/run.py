@@ -331,21 +331,29 @@ def figure_arrays(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -
     return pair_responses(model, benchmark, device) | ranked_images(model, benchmark, device)
 
 
+@torch.inference_mode()
 def ranked_images(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -> dict[str, np.ndarray]:
     """Four queries, evenly spaced through those with a match, and the eight gallery images nearest to each.
 
-    "ranked_query" (4, 3, H, W) and "ranked_gallery" (4, 8, 3, H, W) uint8, "ranked_correct" (4, 8) bool.
+    "ranked_query" (4, 3, H, W) and "ranked_gallery" (4, 8, 3, H, W) uint8, "ranked_correct" (4, 8) bool. Of a model
+    that names its `highest_weighted` map also "ranked_maps" (4, 9, h, w) float16: the one that it names for the query
+    and the nearest image, on the query and on all eight (MidLevel, Fig. 1).
     """
     asked = np.flatnonzero(benchmark.matched)
     asked = asked[np.linspace(0, len(asked) - 1, 4).astype(int)]
     found = rank_list(model, benchmark, asked, 8, device=device, progress=False)
     nearest = benchmark.gallery.take(found.gallery_index.ravel())
-    gallery = np.array(pixels(nearest, model.image_size))
-    return {
-        "ranked_query": np.array(pixels(benchmark.query.take(asked), model.image_size)),
-        "ranked_gallery": gallery.reshape(*found.correct.shape, *gallery.shape[1:]),
-        "ranked_correct": found.correct,
-    }
+    queries = np.array(pixels(benchmark.query.take(asked), model.image_size))
+    gallery = np.array(pixels(nearest, model.image_size)).reshape(*found.correct.shape, *queries.shape[1:])
+    arrays = {"ranked_query": queries, "ranked_gallery": gallery, "ranked_correct": found.correct}
+    if hasattr(model, "highest_weighted"):
+        maps = []
+        for shown in np.concatenate([queries[:, None], gallery], 1):
+            encoded = model.encode(torch.from_numpy(shown).to(device).float() / 255)
+            chosen = model.highest_weighted(encoded[0], encoded[1])[0]  # type: ignore[operator]
+            maps.append(encoded.maps[:, chosen].half().cpu().numpy())
+        arrays["ranked_maps"] = np.stack(maps)
+    return arrays
 
 
 @torch.inference_mode()

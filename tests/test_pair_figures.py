@@ -68,3 +68,23 @@ def test_a_rank_list_has_its_order_in_its_title(pairs):
     images, _ = pairs
     figure = figures.rank_lists(images[:, 0], images[:, 1:], np.ones((2, 1), bool), title="nearest first")
     assert "nearest first" in texts(figure)
+
+
+def test_maps_of_a_rank_list_lie_in_a_second_line_on_one_scale_a_query(pairs):
+    images, maps = pairs
+    correct = np.array([[True], [False]])
+    figure = figures.rank_lists(images[:, 0], images[:, 1:], correct, maps=maps)
+    canvas = np.asarray(figure.axes[0].images[0].get_array(), float)
+    boxes = [box for box in figure.findobj(matplotlib.patches.Rectangle) if box.get_gid()]
+    assert [box.get_gid() for box in boxes] == ["query", "right", "query", "wrong"]
+    for box, image, one, top in zip(
+        boxes, images.reshape(4, 32, 16, 3), maps.reshape(4, 4, 2), maps.max((1, 2, 3)).repeat(2), strict=True
+    ):
+        left, above = round(box.get_x() + 0.5), round(box.get_y() + 0.5)
+        np.testing.assert_array_equal(canvas[above : above + 32, left : left + 16], image)
+        below = next(y for y in range(above + 32, len(canvas)) if (canvas[y, left] != 255).any())
+        colour = matplotlib.colormaps["inferno"](np.kron(one, np.ones((8, 8))) / top)[..., :3]
+        expected = 0.35 * image + 0.65 * 255 * colour
+        np.testing.assert_allclose(canvas[below : below + 32, left : left + 16], expected, atol=0.51)
+    with pytest.raises(ValueError, match=r"maps \(2, 1, 4, 2\) do not fit"):
+        figures.rank_lists(images[:, 0], images[:, 1:], correct, maps=maps[:, :1])

@@ -84,6 +84,17 @@ def test_figures_of_attended_parts_say_where_they_are(plaza_tiny):
         np.testing.assert_allclose(arrays["windows"][pair, image], found, atol=1e-2)
 
 
+def test_ranked_maps_are_the_one_that_the_query_and_the_nearest_image_name(plaza_tiny):
+    model = build("midlevel", width=1 / 16, fc=(8, 8), image_size=(128, 64)).eval()
+    arrays = figure_arrays(model, plaza_tiny)
+    assert arrays["ranked_maps"].shape == (4, 9, 8, 4)
+    query, gallery = (torch.from_numpy(arrays[f"ranked_{name}"]) / 255 for name in ("query", "gallery"))
+    for row in range(4):
+        responses = model.responses(query[row : row + 1], gallery[row, :1])
+        named = responses["Highest weighted"][0, :, 0]
+        np.testing.assert_allclose(arrays["ranked_maps"][row, :2], named, rtol=2e-3, atol=1e-4)
+
+
 def test_the_same_recipe_gives_the_same_numbers_to_the_last_bit(tmp_path, plaza_tiny):
     runs = [train_and_evaluate(TINY, [FULL], RunStore(tmp_path / name), progress=False) for name in ("a", "b")]
     first, second = (run.queries(FULL) for run in runs)

@@ -10,10 +10,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from reidlib.figures.look import WIDTH
-from reidlib.figures.pictures import _images
+from reidlib.figures.pictures import COVER, _images
 
 PANEL = 1.05  # inches wide, of one image
-COVER = 0.65  # opacity of a map over its image
 IMAGES = ("probe", "gallery")
 
 

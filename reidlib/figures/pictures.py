@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
@@ -30,6 +31,7 @@ PART_COLOURS = (
 RIGHT: tuple[str, Any, str] = (BLUE, "solid", "✓")
 WRONG: tuple[str, Any, str] = (VERMILLION, (0, (2, 1.2)), "✗")
 HIGHEST = 7.5  # inches
+COVER = 0.65  # opacity of a map over its image
 GAP = 6  # pixels between the images of a sheet
 Place = Callable[[int, int], tuple[int, int]]  # (row, column) -> (left, top), pixels
 
@@ -41,12 +43,14 @@ def rank_lists(
     *,
     query_labels: Sequence[str] | None = None,
     distances: Any = None,
+    maps: Any = None,
     title: str = "",
 ) -> Figure:
     """One row a query: the query, then the gallery, nearest first; right and wrong told by border and mark.
 
     query_images: (Q, H, W, 3) uint8; gallery_images: (Q, K, H, W, 3); correct: (Q, K) bool. Images may be
-    channels first. distances: (Q, K), written under the images. title: above all.
+    channels first. distances: (Q, K), written under the images. maps: (Q, 1 + K, h, w), non-negative, laid over the
+    same images in a second line, those of a query on one scale. title: above all.
     """
     queries, gallery, flags = _images(query_images), _images(gallery_images), np.asarray(correct, bool)
     if gallery.ndim != 5 or gallery.shape[:2] != flags.shape or len(queries) != len(gallery):
@@ -58,19 +62,22 @@ def rank_lists(
     gap = max(GAP, height // 12)
     foot = 0 if distances is None else max(10, height // 10)
     sheet = np.concatenate([queries[:, None], gallery], axis=1)
+    if maps is not None:
+        sheet = np.stack([sheet, _covered(sheet, np.asarray(maps, float))], axis=1).reshape(-1, *sheet.shape[1:])
+    lines = len(sheet) // len(flags)
     margin = 0.65 if title else 0.4
     figure, axes, place = _sheet(sheet, gap=gap, foot=foot, aside=width // 3, margin=margin, beside=_room(query_labels))
     if title:
         figure.suptitle(title, fontsize=9.5)
     for row in range(len(flags)):
-        left, top = place(row, 0)
+        left, top = place(lines * row, 0)
         _border(axes, left, top, width, height, BLACK, "solid", 0.8, "query")
         if query_labels is not None:
             _text(axes, left - gap, top + height / 2, query_labels[row], "right", "center")
         for column in range(flags.shape[1]):
             right = flags[row, column]
             colour, line, mark = RIGHT if right else WRONG
-            left, top = place(row, column + 1)
+            left, top = place(lines * row, column + 1)
             _border(axes, left, top, width, height, colour, line, 2.2, "right" if right else "wrong")
             badge = {"facecolor": "white", "edgecolor": colour, "boxstyle": "circle,pad=0.12"}
             axes.text(left + width, top, mark, color=colour, ha="center", va="center", fontsize=7, bbox=badge)
@@ -222,6 +229,19 @@ def _images(images: Any) -> np.ndarray:
     if array.dtype.kind == "f":
         array = (array.clip(0, 1) * 255).round()
     return array.astype(np.uint8)
+
+
+def _covered(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """(Q, N, H, W, 3) uint8 with (Q, N, h, w) maps laid over them, the colours of a row ending at its largest value."""
+    if maps.ndim != 4 or maps.shape[:2] != images.shape[:2]:
+        raise ValueError(f"maps {maps.shape} do not fit images {images.shape}; give one for each, the queries' first")
+    height, width = images.shape[2:4]
+    rows, columns = (
+        np.arange(side) * cells // side for side, cells in zip((height, width), maps.shape[2:], strict=True)
+    )
+    top = maps.max(axis=(1, 2, 3), keepdims=True)
+    share = (maps / np.where(top > 0, top, 1))[:, :, rows[:, None], columns]
+    return ((1 - COVER) * images + COVER * 255 * colormaps["inferno"](share)[..., :3]).round().astype(np.uint8)
 
 
 def _energy(response: Any, name: str) -> np.ndarray:
