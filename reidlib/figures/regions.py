@@ -75,7 +75,7 @@ def _panel(axes: Axes, found: pd.DataFrame, maps: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.margins(x=0.08)
-    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="x", nbins=4)
 
 
 def _broken(name: str) -> str:
