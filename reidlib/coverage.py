@@ -83,8 +83,13 @@ class Scenes:
 
 
 def drawn(benchmark: Benchmark) -> Path | None:
-    """The folder of a drawn benchmark, where its manifest lies; None where there is none."""
-    return next((folder for folder in benchmark.query.paths[0].parents if (folder / MANIFEST).is_file()), None)
+    """The folder of a drawn benchmark, where a manifest names its images; None where there is none."""
+    image = benchmark.query.paths[0]
+    for folder in image.parents:
+        path = folder / MANIFEST
+        if path.is_file() and f'"{image.relative_to(folder).as_posix()}":' in path.read_text(errors="replace"):
+            return folder
+    return None
 
 
 @lru_cache(maxsize=2)  # several rows are measured on the same images

@@ -227,6 +227,7 @@ def test_what_cannot_be_measured_is_one_sentence(plaza_tiny, tmp_path):
     with pytest.raises(ValueError, match="these have: MLS, MidLevel, PersonNet"):
         coverage(build("pixels"), plaza_tiny)
     split = Split("photographs", (tmp_path / "a.jpg", tmp_path / "b.jpg"), *np.array([[1, 1], [1, 2], [1, 1]]))
+    (tmp_path / "manifest.json").write_text('{"about": "something else"}')
     train = Split("train", (tmp_path / "c.jpg", tmp_path / "d.jpg"), *np.array([[2, 3], [1, 2], [2, 3]]))
     with pytest.raises(ValueError, match="photographed: parts are known of drawn images only"):
         coverage(network("personnet"), Benchmark("photographed", train, split, split))
