@@ -21,7 +21,7 @@ class Time(NamedTuple):
 
     def __str__(self) -> str:
         if self.unknown and not self.seconds:
-            return "for an unknown time"
+            return "an unknown time"
         minutes = self.seconds / 60
         known = f"about {minutes:.0f} minutes" if minutes < 120 else f"about {minutes / 60:.0f} hours"
         return f"{known}, and {self.unknown} runs of unknown length" if self.unknown else known

@@ -31,9 +31,9 @@ EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke runs mean nothing and
 
 @dataclass(frozen=True)
 class Job:
-    """One training to do: a row's recipe at one trial, with every evaluation any row asks of it.
+    """One training to do: a row's recipe at one trial, with the evaluations that it is wanted for.
 
-    paper: the row's, by its key.
+    paper: the row's, by its key. also: what other rows ask of the same training, evaluated with it.
     keep: "weights" where another job starts from them, "figures" where the row asks for figures. rank: how much hangs
     on it, 0 most: the first trial of a row that a claim compares, further such trials, core rows, others.
     """
@@ -46,6 +46,7 @@ class Job:
     keep: str = ""
     rank: int = 3
     paper: str = ""
+    also: tuple[EvaluationSettings, ...] = ()
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -173,8 +174,7 @@ class Study:
     def jobs(self, select: str = "") -> list[Job]:
         """The trainings that `select` needs, each recipe once: a row's key, a table's ("table4"), or "" for all.
 
-        In `Job.order`, with the evaluations that any other row asks of the same training. Rows whose dataset is not
-        on disk are left out; NotAvailable where that leaves none.
+        In `Job.order`. Rows whose dataset is not on disk are left out; NotAvailable where that leaves none.
         """
         profile = self.shown_profile()
         wanted = select.rstrip("/")
@@ -197,7 +197,9 @@ class Study:
                     absent = absent or error
                     continue
                 keep = "figures" if row.keep and trial == 0 else ""
-                jobs.append(Job(row, trial, profile, recipe, settings, keep, self._rank(row, trial), self.paper.key))
+                asked, also = (settings, ()) if row in rows else ((), settings)
+                rank = self._rank(row, trial)
+                jobs.append(Job(row, trial, profile, recipe, asked, keep, rank, self.paper.key, also))
         if absent is not None and not jobs:
             raise absent
         chosen = {fingerprint(job.recipe) for job in jobs if job.row in rows}
@@ -215,7 +217,7 @@ class Study:
         return [job for job in self.jobs(select) if not self.done(job)]
 
     def done(self, job: Job) -> bool:
-        """Whether the store has the job's run with all its evaluations."""
+        """Whether the store has the job's run with the evaluations it is wanted for."""
         run = self.store.find(job.recipe)
         return run is not None and _holds(run, job.settings)
 
@@ -223,7 +225,7 @@ class Study:
         """Train and evaluate one job, or find it done."""
         return train_and_evaluate(
             job.recipe,
-            job.settings,
+            (*job.settings, *job.also),
             self.store,
             data_root=self.data_root,
             device=self.device,
@@ -275,8 +277,9 @@ def merged(jobs: Iterable[Job]) -> list[Job]:
         if known is not job:
             row = replace(known.row, core=known.row.core or job.row.core)
             settings = tuple(dict.fromkeys((*known.settings, *job.settings)))
+            also = tuple(item for item in dict.fromkeys((*known.also, *job.also)) if item not in settings)
             keep, rank = max(known.keep, job.keep, key=KEPT.index), min(known.rank, job.rank)
-            found[fingerprint(job.recipe)] = replace(known, row=row, settings=settings, keep=keep, rank=rank)
+            found[fingerprint(job.recipe)] = replace(known, row=row, settings=settings, keep=keep, rank=rank, also=also)
     for job in list(found.values()):
         for parent in map(fingerprint, ancestors(job.recipe)):
             if parent in found:

@@ -51,7 +51,7 @@ def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path
     code, shown, _ = reidlib("run", "personnet/table4/pixels", "--profile", "smoke", "--runs-dir", tmp_path)
     assert code == 0
     assert "table4/pixels trial 0 at smoke: market1501 rank-1" in shown
-    assert "runs       1, for an unknown time" in shown
+    assert "runs       1, an unknown time" in shown
     assert "; 1 of 1 done" in shown
     after = reidlib("missing", "personnet/table4", "--profile", "smoke", "--runs-dir", tmp_path)[1]
     assert "table4/pixels" not in after

@@ -376,3 +376,16 @@ def test_a_figure_is_the_same_file_twice(trials, tmp_path):
     one, two = ((tmp_path / name).read_text() for name in ("one.svg", "two.svg"))
     assert one == two
     assert not re.search(r"<dc:date>", one)
+
+
+def test_a_stock_of_runs_adds_up_and_shows_every_training():
+    counts = pd.DataFrame({"done": [3, 0], "incomplete": [1, 0], "missing": [4, 5]}, ["a", "b"])
+    minutes = pd.DataFrame({"system": ["net", "net", "net", "other"], "minutes": [1.0, 2.0, 9.0, 4.0]})
+    left, right = figures.stock(counts, minutes).axes
+    spans = [(bar.get_x(), bar.get_width()) for bar in left.patches]
+    assert spans == [(0, 3), (0, 0), (3, 1), (0, 0), (4, 4), (0, 5)]
+    assert {text.get_text() for text in left.texts} == {"4 of 8", "0 of 5"}
+    lines = [line.get_xdata().tolist() for line in drawn(right)]
+    assert lines == [[1, 2, 9], [2], [4], [4]]
+    assert [label.get_text() for label in right.get_yticklabels()] == ["net", "other"]
+    figures.stock(counts, minutes[:0]).draw_without_rendering()  # nothing was run yet

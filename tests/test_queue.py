@@ -73,17 +73,20 @@ def test_merged_jobs_have_all_evaluations_and_keep_the_most(tmp_path):
     assert (one.keep, one.rank, one.row.key) == ("figures", 0, first.row.key)
 
 
-def test_one_row_of_a_shared_training_asks_for_the_evaluations_of_all(tmp_path):
-    """Or the second row's turn would find no weights and train again."""
-    (job,) = laptop(tmp_path, "mls/softmax/l23", seeds=0).jobs
-    assert {item.scoring for item in job.settings} == {(), (("score", "softmax"),)}
-    assert job.keep == "figures"  # as table3/l23, the other row, asks
+def test_a_shared_training_is_evaluated_for_every_row_and_wanted_for_the_chosen_one(tmp_path, plaza_tiny):
+    """Or the other row's turn would find no weights and train again; yet a row that is there is not trained again."""
+    todo = queue(["midlevel/open/both-orders"], profile="smoke", runs_dir=str(tmp_path))
+    (job,) = todo.jobs
+    assert [item.scoring for item in (*job.settings, *job.also)] == [(("average_orders", True),)] * 2 + [()] * 2
+    assert job.keep == "figures"  # as market/midlevel, the other row, asks
+    list(todo.work(progress=False))
+    assert not queue(["midlevel/market/midlevel"], profile="smoke", runs_dir=str(tmp_path)).jobs
 
 
 def test_a_time_is_worded_once():
     assert str(Time(600)) == "about 10 minutes"
     assert str(Time(36_000)) == "about 10 hours"
-    assert str(Time(0, 3)) == "for an unknown time"
+    assert str(Time(0, 3)) == "an unknown time"
     assert str(Time(600, 2)) == "about 10 minutes, and 2 runs of unknown length"
 
 

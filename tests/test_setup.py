@@ -30,6 +30,7 @@ LAYERS = [
     ("run", "archive"),
     ("study", "difficulty", "tables", "figures"),
     ("pages", "book", "queue"),
+    ("inventory",),
     ("__main__",),
 ]
 

@@ -11,6 +11,7 @@ from reidlib.figures.people import people_sheet
 from reidlib.figures.pictures import contact_sheet, overlay, part_map, rank_lists, responses
 from reidlib.figures.regions import coverage
 from reidlib.figures.similarity import outline, similarity_maps
+from reidlib.figures.stock import stock
 
 __all__ = [
     "bar_panels",
@@ -32,5 +33,6 @@ __all__ = [
     "recall_curves",
     "responses",
     "similarity_maps",
+    "stock",
     "style",
 ]
