@@ -166,7 +166,11 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     if frame.apply(lambda cell: cell.str.contains("†")).to_numpy().any():
         notes.append(f"† more than {TIED:.0%} of the queries' first hits tie with a wrong image.")
     notes += _sampling_errors(rows, printed)
-    notes += dict.fromkeys(f"{row.label}: {text}." for row in rows for text in row.deviations)
+    deviating: dict[str, list[str]] = {}
+    for row in rows:
+        for text in row.deviations:
+            deviating.setdefault(text, []).append(row.label)
+    notes += [f"{'; '.join(dict.fromkeys(labels))}: {text}." for text, labels in deviating.items()]
     frame.attrs["notes"] = [note for note in notes if note]
     return frame
 
