@@ -24,10 +24,11 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LAYERS = [
     ("recipe", "losses", "record"),
     ("data", "models", "papers"),
-    ("objectives", "complexity"),
+    ("objectives", "complexity", "maps"),
     ("training", "evaluation"),
     ("store", "verdicts", "mining"),
-    ("run", "archive"),
+    ("coverage", "archive"),
+    ("run",),
     ("study", "difficulty", "tables", "figures"),
     ("pages", "book", "queue"),
     ("inventory",),
