@@ -4,7 +4,7 @@ import base64
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -14,7 +14,7 @@ import pandas as pd
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import EvaluationSettings
 from reidlib.store import Trial
-from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED
+from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED, scored_on
 
 VERDICTS = ("contradicted", "supported")  # classes of book.css, looked for in this order
 LONG = 20  # characters from which a cell is a sentence, which may be broken
@@ -135,7 +135,7 @@ def estimate(
         scores = _scores(trial, column, measure)
         if baseline is not None and scores is not None:
             other = _scores(baseline[number], column, measure) if number < len(baseline) else None
-            same = other is not None and _images(trial, column) == _images(baseline[number], column)
+            same = other is not None and scored_on(trial, column) == scored_on(baseline[number], column)
             scores = scores.assign(ap=scores.ap - other.ap) if same and other is not None else None
         if scores is not None:
             frames.append((trial.settings[column], scores))
@@ -150,11 +150,6 @@ def estimate(
     if clusters.any():  # more than number 0
         low, high = Evaluation.from_frame(joined).interval("mean_ap", clusters)
     return Estimate(float(np.mean([scores.ap.mean() for _, scores in frames])), low, high, len(frames))
-
-
-def _images(trial: Trial, column: int) -> EvaluationSettings:
-    """What a trial is scored on; how a model scores is its own affair, such as the average of both orders."""
-    return replace(trial.settings[column], scoring=())
 
 
 def _scores(trial: Trial, column: int, measure: str) -> pd.DataFrame | None:

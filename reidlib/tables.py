@@ -5,6 +5,7 @@ The only place where fractions become percent. Results are a mapping: row key ->
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reidlib.recipe import Claim, Data, Paper, Row
+from reidlib.recipe import Claim, Data, EvaluationSettings, Paper, Row
 from reidlib.store import Trial
 from reidlib.verdicts import (
     Verdict,
@@ -414,9 +415,14 @@ def _judge(claim: Claim, results: Results, column: int, doubled: float | None) -
 
 
 def _arm(trial: Trial, column: int) -> tuple:
-    """What two compared trials must share: evaluation and profile."""
+    """What two compared trials must share: the images they are scored on, and the profile."""
     assert trial.run is not None
-    return trial.settings[column : column + 1], trial.run.record.get("profile")
+    return scored_on(trial, column) if column < len(trial.settings) else None, trial.run.record.get("profile")
+
+
+def scored_on(trial: Trial, column: int) -> EvaluationSettings:
+    """What a trial is scored on; how a model scores is its own affair, such as the average of both orders."""
+    return replace(trial.settings[column], scoring=())
 
 
 def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], column: int, doubled: float | None) -> Verdict:

@@ -12,7 +12,7 @@ import pytest
 
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
-from reidlib.recipe import Claim, Data, EvaluationSettings, Paper, Profile, Recipe, Row
+from reidlib.recipe import Claim, Data, EvaluationSettings, Paper, Profile, Recipe, Row, options
 from reidlib.store import RunStore, Trial
 from reidlib.study import PAPERS, paper
 from reidlib.tables import claims_table, measure, paper_values, printed_values, table, verdicts
@@ -288,6 +288,21 @@ def test_few_replicates_saturated_baselines_and_smoke_runs_have_no_verdict(make:
     assert claims_table(PAPER, smoke).loc["beats", "verdict"].startswith("no verdict: smoke")
     mixed = {"table4/a": make(A, scores), "table4/b": make(B, scores, profile="gpu")}
     assert "differ in data or profile" in claims_table(PAPER, mixed).loc["beats", "verdict"]
+
+
+def test_a_claim_may_compare_two_ways_to_score_one_model(make: Make) -> None:
+    trials, other = make(A, [0.30, 0.31, 0.32, 0.30, 0.31]), []
+    ids = np.arange(1, QUERIES + 1)
+    queries = Split("query", tuple(Path(f"{index}.jpg") for index in ids), ids, np.ones(QUERIES), ids)
+    for run, settings in trials:
+        assert run is not None
+        scores = run.evaluation(settings[0])
+        assert scores is not None
+        scored = replace(settings[0], scoring=options(score="softmax"))
+        other.append(Trial(run.add_evaluation(scored, scores, queries), (scored,)))
+    found = verdicts(PAPER, {"table4/a": trials, "table4/b": other})["beats"]
+    assert isinstance(found, Verdict)
+    assert found.mean == 0
 
 
 def test_a_gap_in_the_replicates_is_not_filled_by_later_ones(make: Make) -> None:
