@@ -114,6 +114,15 @@ def test_a_synthetic_copy_has_its_datasets_layout_and_trial_t_its_split_t(tmp_pa
         assert {item.data.layout for item in settings} == {layout}
 
 
+@pytest.mark.parametrize("key", PAPERS)
+def test_rows_of_random_weights_train_nothing(key):
+    chosen = study(key, profile="smoke")
+    for row in chosen.paper.rows:
+        if row.recipe is not None and re.search("untrained|random weights", f"{row.key} {row.label}".lower()):
+            trained = chosen.recipe(row, 0, "smoke").steps > 0
+            assert trained == ("from random weights" in row.label), row.key
+
+
 def test_two_cameras_get_hard_images_unless_a_row_says_otherwise(tmp_path):
     chosen = study("personnet", profile="laptop", runs_dir=str(tmp_path))
     names = ("market1501", "msmt17", "cuhk03-np-labeled", "cuhk03-labeled", "cuhk01-486", "viper")

@@ -59,7 +59,8 @@ def _on(data: Data, recipe: Recipe) -> Recipe:
     if data == MARKET:
         return replace(recipe, datasets=(data,))
     pairs = PAIRS.get(data.name, 256)
-    return replace(recipe, datasets=(data,), sampling=replace(recipe.sampling, pairs=pairs), steps=_steps(data.name))
+    steps = _steps(data.name) if recipe.steps else 0
+    return replace(recipe, datasets=(data,), sampling=replace(recipe.sampling, pairs=pairs), steps=steps)
 
 
 def _row(
