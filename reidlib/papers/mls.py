@@ -163,7 +163,7 @@ LEVELS = tuple(
         f"levels/{key}",
         "Levels",
         f"{name}, conv3 not pooled",
-        SHARED.with_options(levels=levels),
+        (MLS if 4 in levels else SHARED).with_options(levels=levels),  # with level 4 it is not pooled anyway
         trials=10,
         added=True,
         baseline=key == "l2",
