@@ -22,7 +22,7 @@ def data_make(
     name: Annotated[str, typer.Argument(help="plaza or campus")],
     size: Annotated[str, typer.Option(help="tiny, small or market")] = "small",
     world: Annotated[int, typer.Option(help="which world: its own people, cameras and streets")] = 0,
-    preset: Annotated[str, typer.Option(help="easy, default or hard")] = "default",
+    preset: Annotated[str, typer.Option(help="easy, default, hard, or one knob: jitter=2")] = "default",
     layout: Annotated[
         str,
         typer.Option(help="whose files it looks like: market1501, dukemtmc, msmt17, cuhk03, cuhk01, viper or folders"),
@@ -150,15 +150,15 @@ def measure(
     device: str = "auto",
     runs_dir: str = "",
 ) -> None:
-    """Measure where the maps of stored runs lie, from the weights that runs kept; `keep` moves them back."""
+    """Measure where the maps of stored runs lie and what breaks them, from their weights; `keep` moves them back."""
     from reidlib.run import measure
 
     key, _, select = target.partition("/")
     chosen = study(key, profile=profile, data_root=data_root, device=device, runs_dir=runs_dir)
     for job in chosen.jobs(select):
-        run = chosen.store.find(job.recipe) if job.keep == "figures" else None
+        run = chosen.store.find(job.recipe) if job.keep in ("robustness", "figures") else None
         if run is not None:
-            print(f"{job}: {measure(run, job.recipe, chosen.data_root, chosen.device).folder}")
+            print(f"{job}: {measure(run, job.recipe, job.keep, chosen.data_root, chosen.device).folder}")
 
 
 def _store(runs_dir: str) -> Study:

@@ -177,9 +177,10 @@ class Row:
     key: unique within the paper, e.g. "table4/personnet". printed: (table, row) as in `data/paper_values.csv`.
     recipe: None for numbers the paper only quotes. evaluations: one per column group of the table, on the
     paper's dataset. trials: trial t uses seed t and, on synthetic data, world t. deviations: known differences
-    from the paper. added: a control row the paper does not have. keep: the first trial keeps its weights and the
-    thumbnails its figures need. core: one of the few rows that `recompute=core` trains. baseline: the others of its
-    table are held against it; two have it where the paper only quotes its own.
+    from the paper. added: a control row the paper does not have. keep: what the first trial keeps beside its scores
+    and weights, the table of `reidlib.robustness` alone or all that its figures need too. core: one of the few rows
+    that `recompute=core` trains. baseline: the others of its table are held against it; two have it where the paper
+    only quotes its own.
     """
 
     key: str
@@ -191,7 +192,7 @@ class Row:
     trials: int = 5
     deviations: tuple[str, ...] = ()
     added: bool = False
-    keep: bool = False
+    keep: Literal["", "robustness", "figures"] = ""
     core: bool = False
     baseline: bool = False
 
@@ -223,7 +224,8 @@ class Profile:
 
     size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. share:
     of a recipe's `steps`. pairs: image pairs a batch. people, images: a batch of identities. options: system
-    -> model options, among them `image_size`. trials: at most.
+    -> model options, among them `image_size`. trials: at most. alone: at most, of a row that no claim compares (of
+    others as many as the claims want, if that is more) and that is no core row.
     """
 
     size: str
@@ -234,6 +236,7 @@ class Profile:
     queries: int | None = None
     options: tuple[tuple[str, Options], ...] = ()
     trials: int | None = None
+    alone: int | None = None
 
     def scale(self, recipe: Recipe) -> Recipe:
         """The recipe as this profile runs it, and its parents with it."""

@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
-from reidlib.coverage import TABLE, coverage, drawn
+from reidlib import coverage, robustness
+from reidlib.coverage import drawn
 from reidlib.data import SYNTHETIC, load, registry, union
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, hold_out
@@ -108,7 +109,8 @@ def train_and_evaluate(
     """The run of a recipe with every one of `settings` evaluated: found in the store, completed, or trained.
 
     Two processes asking for one run train it once; an interrupted training goes on from its checkpoint.
-    keep: "weights" stores the weights, "figures" also `figure_arrays`. again: train even if the run is there.
+    keep: "weights" stores the weights, "robustness" also that table, "figures" also `figure_arrays` and `coverage`.
+    again: train even if the run is there.
     ValueError: an image is both trained on and tested with.
     """
     with store.lock(recipe):
@@ -161,7 +163,7 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
             "peak_memory_bytes": _peak_memory(how.device),
         },
     )
-    return measure(run, recipe, how.data_root, how.device) if keep == "figures" else run
+    return measure(run, recipe, keep, how.data_root, how.device, how.progress)
 
 
 def _refuse_leaks(recipe: Recipe, settings: Sequence[EvaluationSettings], data_root: Path | None) -> None:
@@ -382,18 +384,34 @@ def redraw(run: Run, recipe: Recipe, data_root: Path | None = None, device: str 
     return run.with_figures(figure_arrays(model, read_benchmark(recipe.datasets[0], data_root, recipe.split), device))
 
 
-def measure(run: Run, recipe: Recipe, data_root: Path | None = None, device: str = "cpu") -> Run:
-    """The run with the table of `coverage`, from its weights; as it is where its model or data have nothing to measure.
+def measure(
+    run: Run,
+    recipe: Recipe,
+    keep: str = "figures",
+    data_root: Path | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Run:
+    """The run with the tables that `keep` asks for, of `train_and_evaluate`, from its weights.
 
-    FileNotFoundError where its weights are not here.
+    As it is where there is nothing to measure: data that are not drawn, `robustness` in another layout than
+    Market-1501's, `coverage` of a model without maps. FileNotFoundError where its weights are not here.
     """
-    benchmark = read_benchmark(recipe.datasets[0], data_root, recipe.split)
-    untrained = build_model(recipe, run.record["identities"])
-    if type(untrained) not in MAPS or drawn(benchmark) is None:
+    if keep not in ("robustness", "figures"):
         return run
-    pairs = min(100, len(benchmark.query) // 4)  # few of a tiny benchmark, whose numbers nobody reads
-    table = coverage(restore_model(run, recipe), benchmark, untrained, pairs=pairs, device=device)
-    return run.with_table(TABLE, table)
+    benchmark = read_benchmark(recipe.datasets[0], data_root, recipe.split)
+    if drawn(benchmark) is None:
+        return run
+    model = restore_model(run, recipe)
+    if robustness.can_measure(benchmark):
+        table = robustness.robustness(model, benchmark, device=device, progress=progress)
+        run = run.with_table(robustness.TABLE, table)
+    if keep == "figures" and type(model) in MAPS:
+        pairs = min(100, len(benchmark.query) // 4)  # few of a tiny benchmark, whose numbers nobody reads
+        untrained = build_model(recipe, run.record["identities"])
+        table = coverage.coverage(model, benchmark, untrained, pairs=pairs, device=device)
+        run = run.with_table(coverage.TABLE, table)
+    return run
 
 
 @torch.inference_mode()

@@ -25,7 +25,7 @@ PROFILES = ("stored", "smoke", "laptop", "gpu", "paper")
 RECOMPUTE = ("no", "missing", "core", "all")
 DEVICES = ("auto", "cpu", "cuda")
 PAPERS = ("data", "personnet", "midlevel", "mls", "casn", "hagn", "baselines")
-KEPT = ("", "weights", "figures")  # of a run, beside its numbers; each with what stands before it
+KEPT = ("", "weights", "robustness", "figures")  # of a run, beside its numbers; each with what stands before it
 EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke runs mean nothing and are never shown as results
 
 
@@ -34,7 +34,7 @@ class Job:
     """One training to do: a row's recipe at one trial, with the evaluations that it is wanted for.
 
     paper: the row's, by its key. also: what other rows ask of the same training, evaluated with it.
-    keep: "weights" where another job starts from them, "figures" where the row asks for figures. rank: how much hangs
+    keep: "weights" where another job starts from them, else what the row asks for. rank: how much hangs
     on it, 0 most: the first trial of a row that a claim compares, further such trials, core rows, others.
     """
 
@@ -141,7 +141,9 @@ class Study:
 
     def trials(self, row: Row, profile: str) -> tuple[int, ...]:
         """The row's trials in this study."""
-        most = min(row.trials, self.scale(profile).trials or row.trials)
+        scale = self.scale(profile)
+        alone = None if row.core or scale.alone is None else max(scale.alone, self._replicates(row))
+        most = min([row.trials, *(limit for limit in (scale.trials, alone) if limit is not None)])
         return tuple(trial for trial in range(most) if self.seeds is None or trial in self.seeds)
 
     def find(self, row: Row, trial: int, profile: str) -> Run | None:
@@ -196,7 +198,7 @@ class Study:
                 except NotAvailable as error:
                     absent = absent or error
                     continue
-                keep = "figures" if row.keep and trial == 0 else ""
+                keep = row.keep if trial == 0 else ""
                 asked, also = (settings, ()) if row in rows else ((), settings)
                 rank = self._rank(row, trial)
                 jobs.append(Job(row, trial, profile, recipe, asked, keep, rank, self.paper.key, also))
@@ -207,10 +209,14 @@ class Study:
 
     def _rank(self, row: Row, trial: int) -> int:
         """`Job.rank` of a row's trial."""
-        compared = [claim.replicates for claim in self.paper.claims for pair in claim.pairs if row.key in pair]
-        if trial < max(compared, default=0):
+        if trial < self._replicates(row):
             return min(trial, 1)
         return 2 if row.core else 3
+
+    def _replicates(self, row: Row) -> int:
+        """How many trials of a row the claims compare."""
+        claims = self.paper.claims
+        return max((claim.replicates for claim in claims for pair in claim.pairs if row.key in pair), default=0)
 
     def missing(self, select: str = "") -> list[Job]:
         """The jobs whose run, or one of its evaluations, is not in the store."""

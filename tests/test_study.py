@@ -92,7 +92,7 @@ def test_both_rows_of_one_recipe_are_one_job(tmp_path):
 
 def test_a_parent_is_scaled_with_its_child_comes_before_it_and_keeps_its_weights(tmp_path):
     base = smoke(tmp_path)
-    row = replace(base.paper.row("table4/personnet"), keep=False)
+    row = replace(base.paper.row("table4/personnet"), keep="")
     child = replace(row, key="table4/tuned", recipe=replace(row.recipe, parent=row.recipe, trainable="logits"))
     claim = replace(base.paper.claims[0], pairs=((child.key, child.key),))  # only the child is compared
     chapter = replace(base, paper=replace(base.paper, rows=(child, row), claims=(claim,)))
@@ -137,7 +137,7 @@ def test_rows_whose_dataset_is_not_on_disk_are_left_out(tmp_path, plaza_tiny):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "Market-1501").symlink_to(folder)
     chosen = smoke(tmp_path / "runs", dataset="real", data_root=str(tmp_path / "data"))
-    assert {job.row.table for job in chosen.jobs()} == {"Table IV", "Open points", "Tuning"}
+    assert {job.row.table for job in chosen.jobs()} == {"Table IV", "Robustness", "Open points", "Tuning"}
     with pytest.raises(NotAvailable, match="CUHK03"):
         chosen.jobs("table2")
     assert not any(trial.run for trial in chosen.results("Table II")["table2/personnet"])
@@ -211,6 +211,17 @@ def test_every_row_names_its_printed_counterpart_and_every_claim_its_rows(key):
         assert 0.3 <= claim.margin <= 1.0
         if claim.printed_effect is not None:
             assert claim.margin == min(1.0, max(0.3, abs(claim.printed_effect) / 2))
+
+
+def test_a_row_that_no_claim_compares_has_few_trials(tmp_path):
+    chosen = study("mls", profile="laptop", runs_dir=str(tmp_path))
+    trials = {row.key: len(chosen.trials(row, "laptop")) for row in chosen.paper.rows}
+    assert trials["levels/l23"] == 10  # as many as its claims compare
+    assert trials["levels/l234"] == 5  # of ten
+    assert trials["market/mls"] == 5  # a core row
+    assert trials["open/clamp"] == trials["table2/viper-l23"] == 1
+    assert len(chosen.trials(chosen.paper.row("open/clamp"), "paper")) == 3
+    assert len(chosen.trials(chosen.paper.row("levels/l23"), "smoke")) == 1
 
 
 @pytest.mark.parametrize("key", PAPERS)

@@ -6,6 +6,7 @@ colour says, a mark or a line style says too: the figures survive a black-and-wh
 
 from reidlib.figures.charts import bar_panels, bars, cmc_curves, convergence, dots, effects, leads, recall_curves
 from reidlib.figures.look import style
+from reidlib.figures.nuisances import losses, nuisance_curves
 from reidlib.figures.pairs import pair_stages, paired_maps
 from reidlib.figures.people import people_sheet
 from reidlib.figures.pictures import contact_sheet, overlay, part_map, rank_lists, responses
@@ -23,6 +24,8 @@ __all__ = [
     "dots",
     "effects",
     "leads",
+    "losses",
+    "nuisance_curves",
     "outline",
     "overlay",
     "pair_stages",

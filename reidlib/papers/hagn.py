@@ -164,7 +164,7 @@ TABLE_6 = (
             label,
             trials=MANY,
             core=data == MARKET and recipe in (BASELINE, BMM),
-            keep=data == MARKET and recipe in (BASELINE, HAGN),  # Fig. 8
+            keep="figures" if data == MARKET and recipe in (BASELINE, HAGN) else "",  # Fig. 8
         )
         for side, data in (("market", MARKET), ("duke", DUKE))
         for key, label, recipe in CUMULATIVE
@@ -274,7 +274,7 @@ SIDE_BY_SIDE = Row(
     ),
     deviations=(SCRATCH,),
     added=True,
-    keep=True,
+    keep="figures",
     core=True,
 )
 # Sec. I: MGO is to help where boxes are inaccurate. Presets differ in jitter, and in light, occlusion and blur with it.
@@ -495,8 +495,8 @@ PAPER = Paper(
                 trials=1,
             ),
         ),
-        ("laptop", Profile("small", 0.0132, queries=50, options=LAPTOP)),
-        ("gpu", Profile("market", 0.09)),
+        ("laptop", Profile("small", 0.0132, queries=50, options=LAPTOP, alone=1)),
+        ("gpu", Profile("market", 0.09, alone=1)),
         ("paper", Profile("market", options=(("hagn", options(pretrained=True)),))),
     ),
 )

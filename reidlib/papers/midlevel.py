@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 from reidlib.papers import personnet
+from reidlib.papers.nuisances import trained_otherwise
 from reidlib.recipe import (
     Claim,
     Data,
@@ -173,7 +174,7 @@ CONTROLS = (
         MIDLEVEL,
         deviations=(FRESH, SCRATCH),
         added=True,
-        keep=True,
+        keep="figures",
         core=True,
         baseline=True,
     ),
@@ -319,12 +320,12 @@ TINY = (
 PAPER = Paper(
     key="midlevel",
     title="End-to-End Correspondence and Relationship Learning of Mid-Level Deep Features",
-    rows=(*TABLE_1, *TABLE_2, *TABLE_3, *TABLE_4, *CROSS, *CONTROLS, *JITTER, *OPEN),
+    rows=(*TABLE_1, *TABLE_2, *TABLE_3, *TABLE_4, *CROSS, *CONTROLS, *JITTER, *trained_otherwise(CONTROLS[0]), *OPEN),
     claims=CLAIMS,
     profiles=(
         ("smoke", Profile("tiny", 4e-5, pairs=8, queries=8, options=TINY, trials=1)),
-        ("laptop", Profile("small", 0.012, pairs=32, queries=50, options=LAPTOP)),
-        ("gpu", Profile("market", 0.05, options=(("midlevel", options(batch_norm=True)),))),
+        ("laptop", Profile("small", 0.012, pairs=32, queries=50, options=LAPTOP, alone=1)),
+        ("gpu", Profile("market", 0.05, options=(("midlevel", options(batch_norm=True)),), alone=1)),
         ("paper", Profile("market", options=(("midlevel", options(pretrained=True, layout="torchvision")),))),
     ),
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from reidlib.papers.nuisances import trained_otherwise
 from reidlib.recipe import (
     Claim,
     Data,
@@ -131,10 +132,10 @@ TABLE_4 = (
         PERSONNET,
         printed=("Table IV", "PersonNet"),
         deviations=(RATE, FALLS, FRESH),
-        keep=True,
+        keep="figures",
         core=True,
     ),
-    _market("idla", "IDLA (JointRe-id), its own SGD", IDLA, added=True, core=True, baseline=True),
+    _market("idla", "IDLA (JointRe-id), its own SGD", IDLA, added=True, core=True, keep="robustness", baseline=True),
     _market(
         "idla-rmsprop",
         "IDLA with RMSProp",
@@ -155,13 +156,14 @@ TABLE_4 = (
         added=True,
     ),
     _market("untrained", "PersonNet, random weights", replace(PERSONNET, steps=0), added=True),
-    _market("pixels", "Raw pixels, no training", PIXELS, added=True, core=True),
+    _market("pixels", "Raw pixels, no training", PIXELS, added=True, core=True, keep="robustness"),
     _market(
         "histogram",
         "Grey-world histogram, no training",
         replace(PIXELS, system="histogram"),
         added=True,
         core=True,
+        keep="robustness",
     ),
     _market("long", "PersonNet, six times the steps", replace(PERSONNET, steps=600_000), added=True, trials=1),
 )
@@ -261,15 +263,15 @@ NARROW: tuple[tuple[str, Options], ...] = (("personnet", options(fc=(1024, 1024,
 PAPER = Paper(
     key="personnet",
     title="PersonNet: Person Re-identification with Deep Convolutional Neural Networks",
-    rows=(*TABLE_2, *TABLE_3, *TABLE_4, *OPEN, *TUNING, *FIGURE_5),
+    rows=(*TABLE_2, *TABLE_3, *TABLE_4, *trained_otherwise(TABLE_4[3]), *OPEN, *TUNING, *FIGURE_5),
     claims=CLAIMS,
     profiles=(
         (
             "smoke",
             Profile("tiny", 2e-5, pairs=8, queries=8, options=(("personnet", options(fc=(64, 64, 32))),), trials=1),
         ),
-        ("laptop", Profile("small", 0.0048, pairs=64, queries=50, options=NARROW)),
-        ("gpu", Profile("market", 0.03, pairs=256, queries=100)),
+        ("laptop", Profile("small", 0.0048, pairs=64, queries=50, options=NARROW, alone=1)),
+        ("gpu", Profile("market", 0.03, pairs=256, queries=100, alone=1)),
         ("paper", Profile("market")),
     ),
 )

@@ -19,6 +19,7 @@ from reidlib.data.synthetic.settings import (
     Knobs,
     Rig,
     Size,
+    knobs,
     world_seed,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "Rig",
     "Size",
     "World",
+    "knobs",
     "make",
     "named_world",
     "read_manifest",

@@ -24,14 +24,15 @@ from tqdm.auto import tqdm
 from reidlib.data.folders import cores
 from reidlib.data.synthetic.layouts import LAYOUTS, Plan
 from reidlib.data.synthetic.plan import PlannedImage
-from reidlib.data.synthetic.render import World, check_choice
+from reidlib.data.synthetic.render import World
 from reidlib.data.synthetic.settings import (
     BENCHMARK_VERSION,
     DEFAULT_LAYOUT,
     DOMAINS,
-    PRESETS,
     Knobs,
     Rig,
+    check_choice,
+    knobs,
     world_seed,
 )
 
@@ -47,10 +48,10 @@ def named_world(domain: str, size: str, world: int = 0, preset: str = "default",
     check_choice("domain", domain, DOMAINS)
     check_choice("layout", layout, tuple(LAYOUTS))
     check_choice("size", size, tuple(LAYOUTS[layout].sizes))
-    check_choice("preset", preset, tuple(PRESETS))
+    settings = knobs(preset)
     if not isinstance(world, int) or isinstance(world, bool) or world < 0:
         raise ValueError(f"world {world!r} is not a number of a world: give 0, 1, 2, ...")
-    return World(domain, world_seed(domain, size, world, layout), PRESETS[preset], LAYOUTS[layout].rig)
+    return World(domain, world_seed(domain, size, world, layout), settings, LAYOUTS[layout].rig)
 
 
 def make(

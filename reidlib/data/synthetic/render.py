@@ -2,7 +2,6 @@
 
 import io
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 from PIL import Image
@@ -13,7 +12,7 @@ from reidlib.data.synthetic.figure import OCCLUDER, OTHER_PERSON
 from reidlib.data.synthetic.identity import Identity, sample_group
 from reidlib.data.synthetic.person import draw_person
 from reidlib.data.synthetic.scene import crop_plate, draw_occluder
-from reidlib.data.synthetic.settings import DOMAINS, GROUP, Knobs, Rig, Stream, generator
+from reidlib.data.synthetic.settings import DOMAINS, GROUP, Knobs, Rig, Stream, check_choice, generator
 from reidlib.data.synthetic.shot import BOXES, plan_shot
 
 
@@ -118,14 +117,6 @@ class World:
         image = photograph(camera, canvas.rgb, rng, shot.exposure, self.knobs, self._grain)
         nothing = np.empty((0, 0, 3), np.uint8)
         return image, camera.jpeg_quality, Rendering(nothing, canvas.parts, keypoints, shot.place.yaw % (2 * np.pi))
-
-
-def check_choice(what: str, given: str, allowed: tuple[str, ...]) -> None:
-    """ValueError that names the nearest valid choice."""
-    if given not in allowed:
-        near = get_close_matches(str(given).lower(), allowed, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{what} {given!r} is unknown: {hint}choose from {', '.join(allowed)}")
 
 
 def _box(labeled: bool, partial: bool) -> str:

@@ -5,7 +5,9 @@ same in any order, from any number of processes and under any hash seed.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from enum import IntEnum
 
 import numpy as np
@@ -40,6 +42,7 @@ class Knobs:
     shift: float = 1.5  # distance of the campus installation from the plaza's
 
 
+SHARES = ("lookalike", "occlusion", "passer_by", "bag_down", "phone")  # knobs of at most 1
 _DEFAULT = Knobs()
 PRESETS = {
     "easy": replace(
@@ -65,6 +68,34 @@ PRESETS = {
         low_resolution=1.6,
     ),
 }
+
+
+def knobs(preset: str) -> Knobs:
+    """The knobs of a preset's name: one of `PRESETS`, or the default ones with one changed, such as "jitter=2".
+
+    ValueError names the nearest preset or knob, or says that the strength is none.
+    """
+    name, changed, text = preset.partition("=")
+    if not changed:
+        check_choice("preset", preset, tuple(PRESETS))
+        return PRESETS[preset]
+    check_choice("preset: knob", name, tuple(field.name for field in fields(Knobs)))
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = -1.0
+    if not 0 <= strength < math.inf or (name in SHARES and strength > 1):
+        most = " to 1" if name in SHARES else ""
+        raise ValueError(f"preset {preset!r} gives {name} no strength: write a number from 0{most} after the =")
+    return replace(_DEFAULT, **{name: strength})
+
+
+def check_choice(what: str, given: str, allowed: tuple[str, ...]) -> None:
+    """ValueError that names the nearest valid choice."""
+    if given not in allowed:
+        near = get_close_matches(str(given).lower(), allowed, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"{what} {given!r} is unknown: {hint}choose from {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)

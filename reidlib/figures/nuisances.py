@@ -1,0 +1,110 @@
+"""What breaks which method: a row of panels a nuisance, a column a family of methods, and the losses in one table."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from reidlib.figures.look import BLACK, DASHES, GREY, MARKERS, PALETTE, WIDTH
+
+DODGE = 0.035  # between the methods of a panel, in steps of the x axis
+
+
+def nuisance_curves(
+    curves: Mapping[str, Mapping[str, pd.DataFrame]],
+    knobs: Mapping[str, str],
+    usual: Mapping[str, float],
+    seen: Mapping[str, pd.DataFrame] | None = None,
+) -> Figure:
+    """Accuracy against every nuisance: a row of panels a knob, a column a family, a line with intervals a method.
+
+    curves: family -> method -> a frame with the columns `knob`, `value`, `rank1`, `low`, `high` (fractions). knobs: the
+    knob's name -> its axis label. usual: the strength that all else is measured at, a dotted line. seen: method ->
+    frames of networks trained on the nuisance, drawn hollow at their strength. Strengths are evenly spaced.
+    """
+    if not any(curves.values()):
+        raise ValueError("no method was measured; give at least one curve")
+    families = [(family, methods) for family, methods in curves.items() if methods]
+    figure = Figure(figsize=(WIDTH, 1.55 * len(knobs) + 0.9), layout="constrained")
+    panels = figure.subplots(len(knobs), len(families), sharey=True, squeeze=False)
+    for row, (knob, label) in zip(panels, knobs.items(), strict=True):
+        for axes, (_, methods) in zip(row, families, strict=True):
+            _panel(axes, knob, methods, usual, seen or {})
+            axes.set_xlabel(label)
+        row[0].set_ylabel("rank-1 (%)")
+    panels[0, 0].set_ylim(0, 100)
+    for column, (family, methods) in enumerate(families):
+        panels[0, column].set_title(family)
+        handles = [
+            Line2D([], [], label=name, color=colour, linestyle=dashes, marker=marker, markersize=5)
+            for name, (colour, dashes, marker) in _looks(methods).items()
+        ]
+        panels[-1, column].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.38), ncols=2)
+    return figure
+
+
+def _looks(methods: Mapping[str, object]) -> dict[str, tuple[str, tuple[float, tuple[float, ...]], str]]:
+    """Colour, dashes and marker of each method."""
+    dashes = [(0.0, tuple(map(float, pattern)) if pattern else ()) for pattern in DASHES]
+    return {
+        name: (PALETTE[n % len(PALETTE)], dashes[n % len(dashes)], MARKERS[n % len(MARKERS)])
+        for n, name in enumerate(methods)
+    }
+
+
+def _panel(
+    axes: Axes,
+    knob: str,
+    methods: Mapping[str, pd.DataFrame],
+    usual: Mapping[str, float],
+    seen: Mapping[str, pd.DataFrame],
+) -> None:
+    values = sorted({value for frame in methods.values() for value in frame.loc[frame["knob"] == knob, "value"]})
+    for number, (name, (colour, dashes, marker)) in enumerate(_looks(methods).items()):
+        shift = DODGE * (number - (len(methods) - 1) / 2)
+        for frames, face, joined in ((methods, colour, True), (seen, "white", False)):
+            if name not in frames:
+                continue
+            found = frames[name][frames[name]["knob"] == knob].sort_values("value")
+            x = np.array([values.index(value) for value in found["value"]]) + shift
+            middle, reach = 100 * found["rank1"], 100 * (found[["low", "high"]].sub(found["rank1"], axis=0)).abs()
+            style: dict[str, Any] = {
+                "linestyle": dashes if joined else "none",
+                "linewidth": 1.3,
+                "capsize": 0,
+                "elinewidth": 0.9,
+            }
+            axes.errorbar(
+                x, middle, reach.T, color=colour, marker=marker, markersize=4.5, mfc=face, alpha=0.95, **style
+            )
+    if knob in usual and usual[knob] in values:
+        axes.axvline(values.index(usual[knob]), color=GREY, linestyle=":", linewidth=1, zorder=0)
+    axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+
+
+def losses(changes: Mapping[str, pd.DataFrame], knobs: Mapping[str, str]) -> Figure:
+    """How many points each method loses to the worst of each nuisance: a panel a nuisance, a line a method.
+
+    changes: method -> a frame with the columns `knob`, `change`, `low`, `high` (fractions). knobs: name -> title.
+    """
+    if not changes:
+        raise ValueError("no method was measured; give at least one")
+    figure = Figure(figsize=(WIDTH, 0.24 * len(changes) + 1.3), layout="constrained")
+    panels = figure.subplots(1, len(knobs), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (knob, title) in zip(panels, knobs.items(), strict=True):
+        axes.axvline(0, color=BLACK, linewidth=0.8)
+        for y, frame in enumerate(changes.values()):
+            found = frame[frame["knob"] == knob].iloc[0]
+            axes.plot([100 * found["low"], 100 * found["high"]], [y, y], color=PALETTE[0], linewidth=1.6)
+            axes.plot(100 * found["change"], y, "o", color=PALETTE[0], markersize=4.5)
+        axes.set_title(textwrap.fill(title, 16), fontsize=8.5)
+        axes.grid(False, axis="y")
+    panels[0].set_yticks(range(len(changes)), list(changes))
+    panels[0].set_ylim(len(changes) - 0.5, -0.5)
+    figure.supxlabel("change of rank-1 (points)", fontsize=9)
+    return figure

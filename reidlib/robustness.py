@@ -1,0 +1,182 @@
+"""Which method breaks on what: a trained network on the same people, drawn anew with more or less of one nuisance.
+
+`robustness` measures a network on drawn images; `curves`, `loss` and `at` sum up what runs have kept of it.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from scipy.stats import hypergeom
+from tqdm import tqdm
+
+from reidlib.coverage import drawn
+from reidlib.data.splits import Benchmark
+from reidlib.data.synthetic import named_world, read_manifest
+from reidlib.evaluation.protocols import bootstrap
+from reidlib.models import ReIDModel
+from reidlib.models.base import tiles
+from reidlib.store import Run
+
+TABLE = "robustness"  # what a run keeps it as
+PLAIN = "default"  # the setting that all others change in one thing
+NUISANCES = {  # knob -> strengths, from the kindest to the worst; `plain` is among them
+    "jitter": (0.0, 1.0, 1.5, 2.0),
+    "occlusion": (0.0, 0.2, 0.5, 0.8),
+    "lookalike": (0.0, 0.4, 0.8, 1.0),
+    "colour": (0.0, 1.1, 1.65, 2.2),
+    "low_resolution": (0.0, 0.8, 1.6, 2.4),
+}
+USUAL = {"jitter": 1.0, "occlusion": 0.2, "lookalike": 0.8, "colour": 1.1, "low_resolution": 0.8}  # of PLAIN
+SETTINGS = (
+    PLAIN,
+    *(f"{name}={value:g}" for name, values in NUISANCES.items() for value in values if value != USUAL[name]),
+)
+GALLERY = 100  # people in a gallery, unless their number is what changes
+GALLERIES = (10, 25, 50, 100, 200)
+ROWS = 32  # queries whose distances are computed together
+
+Shot = tuple[int, int, int, bool, bool]  # what `World.render` draws: person, camera, index, labeled, partial
+
+
+def can_measure(benchmark: Benchmark) -> bool:
+    """Whether the images can be drawn anew: those of plaza or campus in Market-1501's layout can."""
+    folder = drawn(benchmark)
+    return folder is not None and "layout" not in read_manifest(folder)
+
+
+def people_of(benchmark: Benchmark, seed: int = 0) -> pd.DataFrame:
+    """A random query of every test person, and a random image of theirs by another camera: a row a person.
+
+    Columns: `person`, `group`, `query` and `gallery`, rows of these splits.
+    """
+    rng, query, gallery = np.random.default_rng(seed), benchmark.query, benchmark.gallery
+    rows = []
+    for person in query.identities:
+        found = rng.permutation(np.flatnonzero((query.person_ids == person) & benchmark.matched))
+        for index in found[:1]:
+            others = (gallery.person_ids == person) & (gallery.camera_ids != query.camera_ids[index])
+            rows.append((person, query.groups[index], index, rng.choice(np.flatnonzero(others))))
+    return pd.DataFrame(rows, columns=["person", "group", "query", "gallery"])
+
+
+@lru_cache(maxsize=len(SETTINGS))  # one world's, for the several networks that are measured on it
+def _images(domain: str, size: str, world: int, setting: str, shots: tuple[Shot, ...], progress: bool) -> np.ndarray:
+    """The images of `shots` with that setting, (N, H, W, 3) uint8."""
+    scene = named_world(domain, size, world, setting)
+    bar = tqdm(shots, desc=setting, unit="image", disable=not progress, leave=False)
+    return np.stack([scene.render(*of, labeled=labeled, partial=partial).pixels for *of, labeled, partial in bar])
+
+
+@torch.inference_mode()
+def robustness(
+    model: ReIDModel, benchmark: Benchmark, *, seed: int = 0, device: str = "cpu", progress: bool = False
+) -> pd.DataFrame:
+    """How many wrong images are at least as near to a query as the right one, in each of `SETTINGS`: a row a person.
+
+    One query and one gallery image of every test person (`people_of`), the same in every setting but for what is
+    changed. Columns: `person`, `group` of look-alikes and the settings. ValueError: a benchmark that is not drawn in
+    Market-1501's layout.
+    """
+    folder = drawn(benchmark)
+    if folder is None or not can_measure(benchmark):
+        raise ValueError(f"{benchmark.name}: only plaza and campus in Market-1501's layout are drawn anew")
+    people, manifest = people_of(benchmark, seed), read_manifest(folder)
+    paths = [benchmark.query.paths[row] for row in people["query"]]
+    paths += [benchmark.gallery.paths[row] for row in people["gallery"]]
+    entries = [manifest["images"][path.relative_to(folder).as_posix()] for path in paths]
+    fields = ("subject", "camera", "index", "labeled", "partial")
+    shots = tuple(tuple(entry[field] for field in fields) for entry in entries)
+    world = (manifest["domain"], manifest["size"], manifest["world"])
+    found = people[["person", "group"]].copy()
+    model = model.to(device).eval()
+    for setting in tqdm(SETTINGS, desc="robustness", unit="setting", disable=not progress, leave=False):
+        images = _resized(_images(*world, setting, shots, progress), model.image_size)
+        query, gallery = (model.encode(part.to(device).float() / 255) for part in images.chunk(2))
+        distance = torch.cat([model.distance(query[rows], gallery) for rows in tiles(len(query), ROWS)]).cpu()
+        own = distance.diagonal()[:, None]
+        found[setting] = (distance <= own).sum(1).numpy() - 1
+    return found
+
+
+def _resized(images: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """Images (N, H, W, 3) at a network's size, (N, 3, h, w), as `reidlib.data.pixels` resizes files."""
+    if images.shape[1:3] != size:
+        resized = (Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR) for image in images)
+        images = np.stack([np.asarray(image) for image in resized])
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+def rank1(nearer: pd.Series, gallery: int = GALLERY) -> pd.Series:
+    """The chance of each query to be answered rightly, over all galleries of that many people that hold its own.
+
+    nearer: wrong images at least as near as the right one, among all people but one. Exact: none of them may be
+    among the `gallery` - 1 that are drawn. At most as many people as there are.
+    """
+    others = len(nearer) - 1
+    return pd.Series(hypergeom.pmf(0, others, nearer, min(gallery - 1, others)), nearer.index)
+
+
+def curves(run: Run) -> pd.DataFrame | None:
+    """Rank-1 of a run as one thing changes; None where it has not been measured.
+
+    Columns: `knob`, of NUISANCES or "gallery"; `value`, its strength, or people in the gallery; `rank1`, a fraction,
+    with its 95 % interval over look-alike groups (`low`, `high`).
+    """
+    table = run.table(TABLE)
+    if table is None:
+        return None
+    rows = []
+    for knob, values in NUISANCES.items():
+        for value in values:
+            nearer = table[PLAIN if value == USUAL[knob] else f"{knob}={value:g}"]
+            rows.append((knob, value, *_mean(rank1(nearer), table["group"])))
+    for people in (number for number in GALLERIES if number <= len(table)):
+        rows.append(("gallery", people, *_mean(rank1(table[PLAIN], people), table["group"])))
+    return pd.DataFrame(rows, columns=["knob", "value", "rank1", "low", "high"])
+
+
+def loss(run: Run, against: Run | None = None) -> pd.DataFrame | None:
+    """What the worst strength of every nuisance costs a run: rank-1 there minus rank-1 at `PLAIN`, by person.
+
+    against: another run whose loss is subtracted, on the same people. Columns: `knob`, `value`, `change` (a fraction,
+    below 0 is a loss) with its interval (`low`, `high`). None where a run has not been measured. ValueError: two runs
+    measured on different people.
+    """
+    runs = [run] if against is None else [run, against]
+    tables = [table for item in runs if (table := item.table(TABLE)) is not None]
+    if len(tables) < len(runs):
+        return None
+    first, *second = tables
+    if any(list(first["person"]) != list(other["person"]) for other in second):
+        raise ValueError(f"{' and '.join(item.name for item in runs)} were measured on different people")
+    rows = []
+    for knob, values in NUISANCES.items():
+        worst = f"{knob}={values[-1]:g}"
+        change = rank1(first[worst]) - rank1(first[PLAIN])
+        for other in second:
+            change = change - (rank1(other[worst]) - rank1(other[PLAIN]))
+        rows.append((knob, values[-1], *_mean(change, first["group"])))
+    return pd.DataFrame(rows, columns=["knob", "value", "change", "low", "high"])
+
+
+def at(runs: Mapping[float, Run], setting: str = PLAIN) -> pd.DataFrame:
+    """Rank-1 of several runs in one setting; those that have not been measured are left out.
+
+    runs: by a number, such as the people they were trained on. Columns: `value`, that number; `rank1`, `low`, `high`.
+    """
+    rows = []
+    for value, run in sorted(runs.items()):
+        table = run.table(TABLE)
+        if table is not None:
+            rows.append((value, *_mean(rank1(table[setting]), table["group"])))
+    return pd.DataFrame(rows, columns=["value", "rank1", "low", "high"])
+
+
+def _mean(values: pd.Series, groups: pd.Series) -> tuple[float, float, float]:
+    """A mean and its 95 % interval, NaN where there is one group."""
+    interval = bootstrap(values, groups) if groups.nunique() > 1 else (np.nan, np.nan)
+    return float(values.mean()), *interval

@@ -1,0 +1,158 @@
+"""What breaks a network: against distances made by hand, galleries drawn one by one, and the images on disk."""
+
+from dataclasses import replace
+from itertools import combinations
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from reidlib import robustness as measured
+from reidlib.data.pixels import read_image
+from reidlib.data.synthetic import knobs, named_world
+from reidlib.data.synthetic.settings import Knobs
+from reidlib.models import build
+from reidlib.papers.nuisances import SEEN, trained_otherwise
+from reidlib.recipe import Data, EvaluationSettings, Recipe, Row, options
+from reidlib.robustness import NUISANCES, PLAIN, SETTINGS, TABLE, USUAL, at, curves, loss, people_of, rank1, robustness
+from reidlib.run import measure, train_and_evaluate
+from reidlib.store import RunStore
+
+
+def run(groups, **nearer):
+    """A run with that table; settings not named are as PLAIN."""
+    plain = nearer.pop(PLAIN)
+    table = pd.DataFrame({"person": np.arange(len(groups)), "group": groups})
+    table = table.assign(**{setting: nearer.get(setting, plain) for setting in SETTINGS})
+    return SimpleNamespace(name="made-up", table=lambda name: table if name == TABLE else None)
+
+
+@pytest.mark.parametrize("gallery", [1, 2, 3, 5, 50])
+def test_rank_1_is_the_share_of_all_galleries_that_leave_out_what_is_nearer(gallery):
+    nearer = pd.Series([0, 1, 3, 4, 2])
+    found = rank1(nearer, gallery)
+    others = range(4)  # of five people one is the right one; the wrong ones by nearness
+    for count, share in zip(nearer, found, strict=True):
+        drawn = list(combinations(others, min(gallery - 1, 4)))
+        assert share == pytest.approx(np.mean([all(one >= count for one in wrong) for wrong in drawn]))
+
+
+def test_wrong_images_at_least_as_near_are_counted(plaza_tiny, monkeypatch):
+    """A network that sees nothing but the mean colour, held to a loop; a network that sees nothing is never right."""
+    people = people_of(plaza_tiny)
+    shown = [
+        [read_image(split.paths[row]).mean() for row in people[side]]
+        for side, split in (("query", plaza_tiny.query), ("gallery", plaza_tiny.gallery))
+    ]
+    monkeypatch.setattr(measured, "SETTINGS", (PLAIN,))
+    model = build("pixels", image_size=(128, 64))
+    monkeypatch.setattr(type(model), "encode", lambda self, images: type(zero)(images.mean((1, 2, 3))[:, None] * 255))
+    zero = torch.zeros(1)
+    monkeypatch.setattr(type(model), "distance", lambda self, a, b: (a - b.T).abs())
+    found = robustness(model, plaza_tiny)
+    expected = [sum(abs(q - other) <= abs(q - own) for other in shown[1]) - 1 for q, own in zip(*shown, strict=True)]
+    assert found[PLAIN].tolist() == expected
+    monkeypatch.setattr(type(model), "distance", lambda self, a, b: torch.zeros(len(a), len(b)))
+    assert (rank1(robustness(model, plaza_tiny)[PLAIN]) == 0).all()
+
+
+def test_every_person_is_asked_for_once_and_found_by_another_camera(plaza_tiny):
+    people, query, gallery = people_of(plaza_tiny), plaza_tiny.query, plaza_tiny.gallery
+    assert people.person.tolist() == query.identities.tolist()
+    assert (query.person_ids[people["query"]] == people.person).all()
+    assert (gallery.person_ids[people.gallery] == people.person).all()
+    assert (query.camera_ids[people["query"]] != gallery.camera_ids[people.gallery]).all()
+    assert people.equals(people_of(plaza_tiny))
+
+
+def test_the_plain_setting_and_the_usual_strengths_are_those_of_the_benchmark():
+    default = knobs("default")
+    assert {name: getattr(default, name) for name in NUISANCES} == USUAL
+    assert all(USUAL[name] in values and list(values) == sorted(values) for name, values in NUISANCES.items())
+    for setting in SETTINGS[1:]:
+        name, value = setting.split("=")
+        assert knobs(setting) == replace(Knobs(), **{name: float(value)})
+    assert set(SEEN) <= set(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ("jiter=2", "preset: knob 'jiter' is unknown: did you mean 'jitter'"),
+        ("jitter=", "gives jitter no strength: write a number from 0 after the ="),
+        ("jitter=-1", "gives jitter no strength"),
+        ("jitter=nan", "gives jitter no strength"),
+        ("jitter=inf", "gives jitter no strength"),
+        ("occlusion=1.5", "a number from 0 to 1 after the ="),
+        ("Easy", "preset 'Easy' is unknown: did you mean 'easy'"),
+    ],
+)
+def test_a_preset_that_means_nothing_is_refused(preset, said):
+    with pytest.raises(ValueError, match=said):
+        named_world("plaza", "tiny", preset=preset)
+
+
+def test_only_images_that_can_be_drawn_anew_are_measured(copy_of, plaza_tiny):
+    from reidlib.data import registry
+
+    with pytest.raises(ValueError, match="only plaza and campus in Market-1501's layout"):
+        robustness(build("pixels"), registry.DATASETS["viper"].read(copy_of("viper"), 0))
+
+
+def test_curves_hold_every_strength_with_its_interval():
+    groups = np.repeat([1, 2, 3], 4)
+    plain, worse = np.repeat([0, 1], 6), np.full(12, 11)
+    found = curves(run(groups, default=plain, **{"jitter=2": worse})).set_index(["knob", "value"])
+    assert found.rank1["jitter", 2.0] == 0
+    assert found.rank1["jitter", 1.0] == found.rank1["colour", 2.2] == 0.5  # among twelve people, all of them
+    assert found.rank1["gallery", 10] == pytest.approx((1 + 2 / 11) / 2)  # one of eleven may not be among nine
+    assert ("gallery", 25) not in found.index
+    assert (found.low <= found.rank1).all()
+    assert (found.rank1 <= found.high).all()
+    assert curves(SimpleNamespace(table=lambda name: None)) is None
+
+
+def test_the_loss_is_taken_person_by_person_and_between_networks():
+    groups = np.repeat([1, 2, 3], 4)
+    sound, broken = np.zeros(12, int), np.where(np.arange(12) < 6, 11, 0)
+    lost = loss(run(groups, default=sound, **{"occlusion=0.8": broken})).set_index("knob")
+    assert lost.change["occlusion"] == -0.5
+    assert lost.change["jitter"] == 0
+    other = run(groups, default=broken)
+    both = loss(run(groups, default=sound, **{"occlusion=0.8": broken}), other).set_index("knob")
+    assert both.change["occlusion"] == -0.5
+    none = SimpleNamespace(name="none", table=lambda name: None)
+    assert loss(other, none) is None
+    elsewhere = run(np.repeat([1, 2], 3), default=np.zeros(6, int))
+    with pytest.raises(ValueError, match="measured on different people"):
+        loss(other, elsewhere)
+
+
+def test_several_runs_in_one_setting_come_in_order():
+    groups = np.repeat([1, 2], 3)
+    runs = {40: run(groups, default=np.full(6, 5)), 20: run(groups, default=np.full(6, 0))}
+    found = at(runs | {30: SimpleNamespace(table=lambda name: None)})
+    assert found[["value", "rank1"]].to_numpy().tolist() == [[20, 1.0], [40, 0.0]]
+
+
+def test_a_run_keeps_its_table_and_only_that(tmp_path, plaza_tiny, monkeypatch):
+    monkeypatch.setattr(measured, "SETTINGS", SETTINGS[:2])
+    data = Data("plaza", "tiny", version="1")
+    recipe = Recipe("histogram", datasets=(data,), steps=0)
+    settings, store = [EvaluationSettings(data, queries=4)], RunStore(tmp_path)
+    kept = train_and_evaluate(recipe, settings, store, keep="robustness", progress=False)
+    table = kept.table(TABLE)
+    assert table.columns.tolist() == ["person", "group", PLAIN, "jitter=0"]
+    assert set(kept.record["files"]) == {"history.csv", "queries.csv", f"{TABLE}.csv", "weights.safetensors"}
+    pd.testing.assert_frame_equal(measure(store.find(recipe), recipe, "robustness").table(TABLE), table)
+
+
+def test_trained_otherwise_changes_one_thing_at_a_time():
+    recipe = Recipe("personnet", options(fc=(16, 16, 8)), datasets=(Data(),))
+    rows = trained_otherwise(Row("market/x", "Market-1501", "X", recipe=recipe))
+    assert [row.key for row in rows] == [f"robustness/{key}" for key in ("people-half", "people-fifth", *SEEN)]
+    assert [row.recipe.validation for row in rows] == [0.5, 0.8, 0.1, 0.1]
+    assert [row.recipe.datasets[0].preset for row in rows] == ["default", "default", *SEEN]
+    assert all(replace(row.recipe, validation=0.1, datasets=(Data(),)) == recipe for row in rows)
