@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
+DOUBLED = "doubled"  # before the key of a row that trains another one for twice as long
 Options = tuple[tuple[str, Any], ...]  # sorted (name, value) pairs: a hashable dict
 
 

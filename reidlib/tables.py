@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reidlib.recipe import Claim, Data, EvaluationSettings, Paper, Row
+from reidlib.recipe import DOUBLED, Claim, Data, EvaluationSettings, Paper, Row
 from reidlib.store import Trial
 from reidlib.verdicts import (
     Verdict,
@@ -354,27 +354,49 @@ def _synthetic(data: Data) -> bool:
     return bool(data.size)  # only synthetic datasets come in sizes
 
 
-def verdicts(
-    paper: Paper, results: Results, *, column: int = 0, doubled: Mapping[str, float] | None = None
-) -> dict[str, Verdict | str]:
+def rates(paper: Paper, results: Results) -> pd.DataFrame:
+    """The rows of table "Tuning" with their learning rates and held-out accuracies, percent, in order of the rate."""
+    rows = sorted((row for row in paper.rows if row.table == "Tuning" and row.recipe), key=_rate)
+    found = {
+        f"{_rate(row):g}": {
+            "mean of a training": mean_sd(measured(results[row.key], 0, "mean_accuracy")),
+            "at its end": mean_sd(measured(results[row.key], 0, "final_accuracy")),
+        }
+        for row in rows
+    }
+    frame = pd.DataFrame.from_dict(found, orient="index", dtype=object).rename_axis("learning rate")
+    records = [trial.run.record for row in rows for trial in results[row.key] if trial.run]
+    said = {
+        f"{item['recipe']['steps']:,} steps on {item['recipe']['datasets'][0]['name']}, profile {item['profile']}; "
+        f"{item['device']}; {item['date']}."
+        for item in records
+    }
+    frame.attrs["notes"] = sorted(said)
+    return frame
+
+
+def _rate(row: Row) -> float:
+    assert row.recipe is not None
+    return row.recipe.optimiser.lr
+
+
+def verdicts(paper: Paper, results: Results, *, column: int = 0) -> dict[str, Verdict | str]:
     """Claim key -> its verdict after Holm over the paper's claims, in points; text where nothing was compared.
 
-    column: which of the rows' evaluations is compared (one condition). doubled: claim key -> mean difference
-    under a doubled schedule, where that was run.
+    column: which of the rows' evaluations is compared (one condition). Where rows are also there trained for twice as
+    long, under DOUBLED and their key, what they say counts too.
     """
-    found = {claim.key: _judge(claim, results, column, (doubled or {}).get(claim.key)) for claim in paper.claims}
+    found = {claim.key: _judge(claim, results, column) for claim in paper.claims}
     judged = {key: item for key, item in found.items() if isinstance(item, Verdict)}
     return found | dict(zip(judged, correct(list(judged.values())), strict=True))
 
 
-def claims_table(
-    paper: Paper, results: Results, *, column: int = 0, doubled: Mapping[str, float] | None = None
-) -> pd.DataFrame:
+def claims_table(paper: Paper, results: Results, *, column: int = 0) -> pd.DataFrame:
     """Every claim of a paper with its verdict (`verdicts`), as text; effects and margins in points (of 100).
 
     `attrs["notes"]` has the provenance.
     """
-    found = verdicts(paper, results, column=column, doubled=doubled)
+    found = verdicts(paper, results, column=column)
     lines = {}
     for claim in paper.claims:
         got = found[claim.key]
@@ -389,6 +411,7 @@ def claims_table(
             "95 % interval": Shown(f"{numbers.low:+.1f} to {numbers.high:+.1f}", low=numbers.low, high=numbers.high)
             if numbers and several
             else "",
+            "at twice the length": _at_twice(claim, results, column) if numbers else "",
             "replicates": f"{numbers.replicates if numbers else 0} of {claim.replicates}",
             "margin": Shown(f"{claim.margin:.1f}", exact=claim.margin),
             "detectable": Shown(f"{numbers.detectable:.1f}", exact=numbers.detectable) if numbers and several else "",
@@ -400,7 +423,21 @@ def claims_table(
     return frame
 
 
-def _judge(claim: Claim, results: Results, column: int, doubled: float | None) -> Verdict | str:
+def _at_twice(claim: Claim, results: Results, column: int) -> str:
+    """The differences of networks trained for twice as long, in points, a pair each; "not run" where one was not."""
+    found = [doubled_difference(claim, pair, results, column) for pair in claim.pairs]
+    return NOT_RUN if None in found else ", ".join(f"{one:+.1f}" for one in found)
+
+
+def doubled_difference(claim: Claim, pair: tuple[str, str], results: Results, column: int = 0) -> float | None:
+    """How far one pair of a claim's rows lies apart when trained for twice as long, in points; None where not run."""
+    arms = [results.get(f"{DOUBLED}/{key}", ()) for key in pair]
+    scores = [tuple(value(trial, column, claim.measure) for trial in trials) for trials in zip(*arms, strict=False)]
+    differences = [a - b for a, b in scores if a is not None and b is not None]
+    return float(np.mean(differences)) if differences else None
+
+
+def _judge(claim: Claim, results: Results, column: int) -> Verdict | str:
     """A claim's verdict before Holm, or why there is none."""
     parts = []
     for first, second in claim.pairs:
@@ -410,6 +447,7 @@ def _judge(claim: Claim, results: Results, column: int, doubled: float | None) -
             return NOT_RUN
         if any(_arm(a, column) != _arm(b, column) for a, b in both):
             return f"no verdict: {first} and {second} differ in data or profile"
+        doubled = doubled_difference(claim, (first, second), results, column)
         parts.append(_compare(claim, both, column, doubled))
     return conjunction(parts)
 

@@ -14,8 +14,8 @@ from reidlib.data.pixels import read_image
 from reidlib.data.synthetic import knobs, named_world
 from reidlib.data.synthetic.settings import Knobs
 from reidlib.models import build
-from reidlib.papers.nuisances import SEEN, trained_otherwise
-from reidlib.recipe import Data, EvaluationSettings, Recipe, Row, options
+from reidlib.papers.controls import SEEN, doubled, trained_otherwise
+from reidlib.recipe import Claim, Data, EvaluationSettings, Recipe, Row, options
 from reidlib.robustness import NUISANCES, PLAIN, SETTINGS, TABLE, USUAL, at, curves, loss, people_of, rank1, robustness
 from reidlib.run import measure, train_and_evaluate
 from reidlib.store import RunStore
@@ -156,3 +156,21 @@ def test_trained_otherwise_changes_one_thing_at_a_time():
     assert [row.recipe.validation for row in rows] == [0.5, 0.8, 0.1, 0.1]
     assert [row.recipe.datasets[0].preset for row in rows] == ["default", "default", *SEEN]
     assert all(replace(row.recipe, validation=0.1, datasets=(Data(),)) == recipe for row in rows)
+
+
+def test_what_a_claim_compares_is_also_trained_for_twice_as_long_with_its_parents():
+    base = Recipe("personnet", steps=10)
+    rows = [Row("a", "T", "A", ("T", "A"), base, trials=5, keep="figures", core=True)]
+    rows += [
+        Row("b", "T", "B", recipe=replace(base, steps=3, parent=base), baseline=True),
+        Row("c", "T", "C", recipe=base),
+    ]
+    claim = Claim("k", "says", "here", (("b", "a"),))
+    found = doubled(rows, [claim])
+    assert [row.key for row in found] == ["doubled/a", "doubled/b"]
+    assert [row.recipe.steps for row in found] == [20, 6]
+    assert found[1].recipe.parent == found[0].recipe
+    assert all(
+        (row.trials, row.keep, row.core, row.baseline, row.printed) == (1, "", False, False, None) for row in found
+    )
+    assert all(row.added for row in found)

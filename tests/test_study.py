@@ -137,7 +137,7 @@ def test_rows_whose_dataset_is_not_on_disk_are_left_out(tmp_path, plaza_tiny):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "Market-1501").symlink_to(folder)
     chosen = smoke(tmp_path / "runs", dataset="real", data_root=str(tmp_path / "data"))
-    assert {job.row.table for job in chosen.jobs()} == {"Table IV", "Robustness", "Open points", "Tuning"}
+    assert {job.row.table for job in chosen.jobs()} == {"Table IV", "Robustness", "Open points", "Tuning", "Doubled"}
     with pytest.raises(NotAvailable, match="CUHK03"):
         chosen.jobs("table2")
     assert not any(trial.run for trial in chosen.results("Table II")["table2/personnet"])

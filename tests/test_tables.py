@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,10 @@ import pytest
 
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
-from reidlib.recipe import Claim, Data, EvaluationSettings, Paper, Profile, Recipe, Row, options
+from reidlib.recipe import Claim, Data, EvaluationSettings, Optimiser, Paper, Profile, Recipe, Row, options
 from reidlib.store import RunStore, Trial
 from reidlib.study import PAPERS, paper
-from reidlib.tables import claims_table, measure, paper_values, printed_values, table, verdicts
+from reidlib.tables import claims_table, measure, paper_values, printed_values, rates, table, verdicts
 from reidlib.verdicts import Verdict
 
 MARKET = Data("market1501")
@@ -312,6 +313,42 @@ def test_a_gap_in_the_replicates_is_not_filled_by_later_ones(make: Make) -> None
     got = claims_table(PAPER, {"table4/a": a, "table4/b": b})
     assert got.loc["beats", "replicates"] == "4 of 5"
     assert "preliminary" in got.loc["beats", "verdict"]
+
+
+def test_rows_trained_for_twice_as_long_can_take_a_verdict_back(make: Make) -> None:
+    a, b = make(A, [0.30, 0.31, 0.32, 0.30, 0.31]), make(B, [0.27, 0.28, 0.28, 0.27, 0.28])
+    results = {"table4/a": a, "table4/b": b}
+    assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
+    results |= {"doubled/table4/a": b[:1], "doubled/table4/b": a[:1]}
+    got = claims_table(PAPER, results).loc["beats"]
+    assert got["at twice the length"] == "-3.0"
+    assert got["verdict"] == "no verdict: a doubled schedule flips the sign"
+    results |= {"doubled/table4/a": a[:1], "doubled/table4/b": b[:1]}
+    got = claims_table(PAPER, results).loc["beats"]
+    assert got["at twice the length"] == "+3.0"
+    assert got["verdict"].startswith("mechanism supported")
+    results |= {"doubled/table4/a": [Trial(None)]}
+    assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
+
+
+def test_rates_come_in_order_with_how_long_they_were_tried(make: Make) -> None:
+    rows = [replace(PAPER.row("table4/a"), key=f"tuning/{lr:g}", table="Tuning") for lr in (0.1, 0.01)]
+    rows = [
+        replace(row, recipe=replace(row.recipe, optimiser=Optimiser(lr=lr)))
+        for row, lr in zip(rows, (0.1, 0.01), strict=True)
+    ]
+    run = SimpleNamespace(
+        record={
+            "recipe": {"steps": 1200, "datasets": [{"name": "plaza"}]},
+            "measures": {"mean_accuracy": 0.625, "final_accuracy": 0.75},
+            **{"profile": "laptop", "device": "a device", "date": "2026-11-21"},
+        }
+    )
+    found = rates(replace(PAPER, rows=tuple(rows)), {"tuning/0.1": [Trial(None)], "tuning/0.01": [Trial(run)]})
+    assert found.index.tolist() == ["0.01", "0.1"]
+    assert found.loc["0.01"].tolist() == ["62.5 (1)", "75.0 (1)"]
+    assert found.loc["0.1"].tolist() == ["not run", "not run"]
+    assert found.attrs["notes"] == ["1,200 steps on plaza, profile laptop; a device; 2026-11-21."]
 
 
 def test_a_shared_test_set_adds_its_variance(make: Make) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reidlib.papers.nuisances import trained_otherwise
+from reidlib.papers.controls import trained_otherwise
 from reidlib.recipe import (
     Data,
     EvaluationSettings,

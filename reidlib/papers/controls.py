@@ -1,15 +1,42 @@
-"""What a network is worth that saw fewer people, or the nuisance itself, in training. Data only.
+"""Rows that follow from others by one rule: trained for twice as long, on fewer people, on worse images. Data only."""
 
-How well any network bears a nuisance is measured on every row that asks for it (`reidlib.robustness`).
-"""
-
+from collections.abc import Iterable
 from dataclasses import replace
 
-from reidlib.recipe import Row
+from reidlib.recipe import DOUBLED, Claim, Recipe, Row
 
 PEOPLE = {"half": 0.5, "fifth": 0.8}  # of the training people, by the share held out of training instead
 SEEN = ("jitter=2", "occlusion=0.8")  # the worst of `reidlib.robustness.NUISANCES`
-TABLE = "Robustness"
+
+
+def doubled(rows: Iterable[Row], claims: Iterable[Claim]) -> tuple[Row, ...]:
+    """All rows that claims compare, trained for twice as long, their parents too: no verdict where that turns the sign.
+
+    One trial, since one trial of each arm tells a comparison that only holds early from one that stays.
+    """
+    compared = {key for claim in claims for pair in claim.pairs for key in pair}
+    return tuple(
+        replace(
+            row,
+            key=f"{DOUBLED}/{row.key}",
+            table="Doubled",
+            label=f"{row.label}, twice the steps",
+            printed=None,
+            recipe=_twice(row.recipe),
+            trials=1,
+            added=True,
+            keep="",
+            core=False,
+            baseline=False,
+        )
+        for row in rows
+        if row.key in compared and row.recipe is not None
+    )
+
+
+def _twice(recipe: Recipe) -> Recipe:
+    parent = None if recipe.parent is None else _twice(recipe.parent)
+    return replace(recipe, steps=2 * recipe.steps, parent=parent)
 
 
 def trained_otherwise(row: Row) -> tuple[Row, ...]:
@@ -27,7 +54,7 @@ def trained_otherwise(row: Row) -> tuple[Row, ...]:
     return tuple(
         Row(
             f"robustness/{key}",
-            TABLE,
+            "Robustness",
             f"{row.label}, {what}",
             recipe=one,
             evaluations=row.evaluations[-1:],
