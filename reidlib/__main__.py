@@ -151,12 +151,13 @@ def measure(
     runs_dir: str = "",
 ) -> None:
     """Measure where the maps of stored runs lie and what breaks them, from their weights; `keep` moves them back."""
+    from reidlib.robustness import OF
     from reidlib.run import measure
 
     key, _, select = target.partition("/")
     chosen = study(key, profile=profile, data_root=data_root, device=device, runs_dir=runs_dir)
     for job in chosen.jobs(select):
-        run = chosen.store.find(job.recipe) if job.keep in ("robustness", "figures") else None
+        run = chosen.store.find(job.recipe) if job.keep in OF else None
         if run is not None:
             print(f"{job}: {measure(run, job.recipe, job.keep, chosen.data_root, chosen.device).folder}")
 

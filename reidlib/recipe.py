@@ -179,9 +179,9 @@ class Row:
     recipe: None for numbers the paper only quotes. evaluations: one per column group of the table, on the
     paper's dataset. trials: trial t uses seed t and, on synthetic data, world t. deviations: known differences
     from the paper. added: a control row the paper does not have. keep: what the first trial keeps beside its scores
-    and weights, the table of `reidlib.robustness` alone or all that its figures need too. core: one of the few rows
-    that `recompute=core` trains. baseline: the others of its table are held against it; two have it where the paper
-    only quotes its own.
+    and weights: a table of `reidlib.robustness`, of few settings (trained) or all, or all that its figures need.
+    core: one of the few rows that `recompute=core` trains. baseline: the others of its table are held against it; two
+    have it where the paper only quotes its own.
     """
 
     key: str
@@ -193,7 +193,7 @@ class Row:
     trials: int = 5
     deviations: tuple[str, ...] = ()
     added: bool = False
-    keep: Literal["", "robustness", "figures"] = ""
+    keep: Literal["", "trained", "robustness", "figures"] = ""
     core: bool = False
     baseline: bool = False
 

@@ -3,7 +3,7 @@
 `robustness` measures a network on drawn images; `curves`, `loss` and `at` sum up what runs have kept of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -35,6 +35,8 @@ SETTINGS = (
     PLAIN,
     *(f"{name}={value:g}" for name, values in NUISANCES.items() for value in values if value != USUAL[name]),
 )
+SEEN = ("jitter=2", "occlusion=0.8")  # the nuisances that some networks see in training, at their worst
+OF = {"trained": (PLAIN, *SEEN), "robustness": SETTINGS, "figures": SETTINGS}  # of what a row keeps (`Row.keep`)
 GALLERY = 100  # people in a gallery, unless their number is what changes
 GALLERIES = (10, 25, 50, 100, 200)
 ROWS = 32  # queries whose distances are computed together
@@ -73,9 +75,15 @@ def _images(domain: str, size: str, world: int, setting: str, shots: tuple[Shot,
 
 @torch.inference_mode()
 def robustness(
-    model: ReIDModel, benchmark: Benchmark, *, seed: int = 0, device: str = "cpu", progress: bool = False
+    model: ReIDModel,
+    benchmark: Benchmark,
+    settings: Sequence[str] = SETTINGS,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: bool = False,
 ) -> pd.DataFrame:
-    """How many wrong images are at least as near to a query as the right one, in each of `SETTINGS`: a row a person.
+    """How many wrong images are at least as near to a query as the right one, in each of `settings`: a row a person.
 
     One query and one gallery image of every test person (`people_of`), the same in every setting but for what is
     changed. Columns: `person`, `group` of look-alikes and the settings. ValueError: a benchmark that is not drawn in
@@ -93,7 +101,7 @@ def robustness(
     world = (manifest["domain"], manifest["size"], manifest["world"])
     found = people[["person", "group"]].copy()
     model = model.to(device).eval()
-    for setting in tqdm(SETTINGS, desc="robustness", unit="setting", disable=not progress, leave=False):
+    for setting in tqdm(settings, desc="robustness", unit="setting", disable=not progress, leave=False):
         images = _resized(_images(*world, setting, shots, progress), model.image_size)
         query, gallery = (model.encode(part.to(device).float() / 255) for part in images.chunk(2))
         distance = torch.cat([model.distance(query[rows], gallery) for rows in tiles(len(query), ROWS)]).cpu()
@@ -121,7 +129,7 @@ def rank1(nearer: pd.Series, gallery: int = GALLERY) -> pd.Series:
 
 
 def curves(run: Run) -> pd.DataFrame | None:
-    """Rank-1 of a run as one thing changes; None where it has not been measured.
+    """Rank-1 of a run as one thing changes, where it was measured; None where it was not at all.
 
     Columns: `knob`, of NUISANCES or "gallery"; `value`, its strength, or people in the gallery; `rank1`, a fraction,
     with its 95 % interval over look-alike groups (`low`, `high`).
@@ -132,8 +140,9 @@ def curves(run: Run) -> pd.DataFrame | None:
     rows = []
     for knob, values in NUISANCES.items():
         for value in values:
-            nearer = table[PLAIN if value == USUAL[knob] else f"{knob}={value:g}"]
-            rows.append((knob, value, *_mean(rank1(nearer), table["group"])))
+            setting = PLAIN if value == USUAL[knob] else f"{knob}={value:g}"
+            if setting in table:
+                rows.append((knob, value, *_mean(rank1(table[setting]), table["group"])))
     for people in (number for number in GALLERIES if number <= len(table)):
         rows.append(("gallery", people, *_mean(rank1(table[PLAIN], people), table["group"])))
     return pd.DataFrame(rows, columns=["knob", "value", "rank1", "low", "high"])
@@ -142,9 +151,9 @@ def curves(run: Run) -> pd.DataFrame | None:
 def loss(run: Run, against: Run | None = None) -> pd.DataFrame | None:
     """What the worst strength of every nuisance costs a run: rank-1 there minus rank-1 at `PLAIN`, by person.
 
-    against: another run whose loss is subtracted, on the same people. Columns: `knob`, `value`, `change` (a fraction,
-    below 0 is a loss) with its interval (`low`, `high`). None where a run has not been measured. ValueError: two runs
-    measured on different people.
+    against: another run whose loss is subtracted, on the same people; nuisances that either lacks are left out.
+    Columns: `knob`, `value`, `change` (a fraction, below 0 is a loss) with its interval (`low`, `high`). None where a
+    run has not been measured. ValueError: two runs measured on different people.
     """
     runs = [run] if against is None else [run, against]
     tables = [table for item in runs if (table := item.table(TABLE)) is not None]
@@ -156,6 +165,8 @@ def loss(run: Run, against: Run | None = None) -> pd.DataFrame | None:
     rows = []
     for knob, values in NUISANCES.items():
         worst = f"{knob}={values[-1]:g}"
+        if any(worst not in table for table in tables):
+            continue
         change = rank1(first[worst]) - rank1(first[PLAIN])
         for other in second:
             change = change - (rank1(other[worst]) - rank1(other[PLAIN]))

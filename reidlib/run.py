@@ -109,7 +109,8 @@ def train_and_evaluate(
     """The run of a recipe with every one of `settings` evaluated: found in the store, completed, or trained.
 
     Two processes asking for one run train it once; an interrupted training goes on from its checkpoint.
-    keep: "weights" stores the weights, "robustness" also that table, "figures" also `figure_arrays` and `coverage`.
+    keep: "weights" stores the weights, "trained" and "robustness" also that table (`robustness.OF`), "figures" also
+    `figure_arrays` and `coverage`.
     again: train even if the run is there.
     ValueError: an image is both trained on and tested with.
     """
@@ -397,14 +398,14 @@ def measure(
     As it is where there is nothing to measure: data that are not drawn, `robustness` in another layout than
     Market-1501's, `coverage` of a model without maps. FileNotFoundError where its weights are not here.
     """
-    if keep not in ("robustness", "figures"):
+    if keep not in robustness.OF:
         return run
     benchmark = read_benchmark(recipe.datasets[0], data_root, recipe.split)
     if drawn(benchmark) is None:
         return run
     model = restore_model(run, recipe)
     if robustness.can_measure(benchmark):
-        table = robustness.robustness(model, benchmark, device=device, progress=progress)
+        table = robustness.robustness(model, benchmark, robustness.OF[keep], device=device, progress=progress)
         run = run.with_table(robustness.TABLE, table)
     if keep == "figures" and type(model) in MAPS:
         pairs = min(100, len(benchmark.query) // 4)  # few of a tiny benchmark, whose numbers nobody reads

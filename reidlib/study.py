@@ -25,7 +25,13 @@ PROFILES = ("stored", "smoke", "laptop", "gpu", "paper")
 RECOMPUTE = ("no", "missing", "core", "all")
 DEVICES = ("auto", "cpu", "cuda")
 PAPERS = ("data", "personnet", "midlevel", "mls", "casn", "hagn", "baselines")
-KEPT = ("", "weights", "robustness", "figures")  # of a run, beside its numbers; each with what stands before it
+KEPT = (
+    "",
+    "weights",
+    "trained",
+    "robustness",
+    "figures",
+)  # of a run, beside its numbers; each with what stands before it
 EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke runs mean nothing and are never shown as results
 
 

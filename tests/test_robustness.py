@@ -9,14 +9,27 @@ import pandas as pd
 import pytest
 import torch
 
-from reidlib import robustness as measured
 from reidlib.data.pixels import read_image
 from reidlib.data.synthetic import knobs, named_world
 from reidlib.data.synthetic.settings import Knobs
 from reidlib.models import build
-from reidlib.papers.controls import SEEN, doubled, trained_otherwise
+from reidlib.papers.controls import doubled, trained_otherwise
 from reidlib.recipe import Claim, Data, EvaluationSettings, Recipe, Row, options
-from reidlib.robustness import NUISANCES, PLAIN, SETTINGS, TABLE, USUAL, at, curves, loss, people_of, rank1, robustness
+from reidlib.robustness import (
+    NUISANCES,
+    OF,
+    PLAIN,
+    SEEN,
+    SETTINGS,
+    TABLE,
+    USUAL,
+    at,
+    curves,
+    loss,
+    people_of,
+    rank1,
+    robustness,
+)
 from reidlib.run import measure, train_and_evaluate
 from reidlib.store import RunStore
 
@@ -46,16 +59,15 @@ def test_wrong_images_at_least_as_near_are_counted(plaza_tiny, monkeypatch):
         [read_image(split.paths[row]).mean() for row in people[side]]
         for side, split in (("query", plaza_tiny.query), ("gallery", plaza_tiny.gallery))
     ]
-    monkeypatch.setattr(measured, "SETTINGS", (PLAIN,))
     model = build("pixels", image_size=(128, 64))
     monkeypatch.setattr(type(model), "encode", lambda self, images: type(zero)(images.mean((1, 2, 3))[:, None] * 255))
     zero = torch.zeros(1)
     monkeypatch.setattr(type(model), "distance", lambda self, a, b: (a - b.T).abs())
-    found = robustness(model, plaza_tiny)
+    found = robustness(model, plaza_tiny, [PLAIN])
     expected = [sum(abs(q - other) <= abs(q - own) for other in shown[1]) - 1 for q, own in zip(*shown, strict=True)]
     assert found[PLAIN].tolist() == expected
     monkeypatch.setattr(type(model), "distance", lambda self, a, b: torch.zeros(len(a), len(b)))
-    assert (rank1(robustness(model, plaza_tiny)[PLAIN]) == 0).all()
+    assert (rank1(robustness(model, plaza_tiny, [PLAIN])[PLAIN]) == 0).all()
 
 
 def test_every_person_is_asked_for_once_and_found_by_another_camera(plaza_tiny):
@@ -123,6 +135,10 @@ def test_the_loss_is_taken_person_by_person_and_between_networks():
     other = run(groups, default=broken)
     both = loss(run(groups, default=sound, **{"occlusion=0.8": broken}), other).set_index("knob")
     assert both.change["occlusion"] == -0.5
+    few = pd.DataFrame({"person": range(12), "group": groups, PLAIN: sound, "jitter=2": broken})
+    trained = SimpleNamespace(name="trained", table=lambda name: few)
+    assert loss(trained).knob.tolist() == loss(trained, other).knob.tolist() == ["jitter"]
+    assert set(curves(trained).value[curves(trained).knob == "jitter"]) == {1.0, 2.0}
     none = SimpleNamespace(name="none", table=lambda name: None)
     assert loss(other, none) is None
     elsewhere = run(np.repeat([1, 2], 3), default=np.zeros(6, int))
@@ -138,7 +154,7 @@ def test_several_runs_in_one_setting_come_in_order():
 
 
 def test_a_run_keeps_its_table_and_only_that(tmp_path, plaza_tiny, monkeypatch):
-    monkeypatch.setattr(measured, "SETTINGS", SETTINGS[:2])
+    monkeypatch.setitem(OF, "robustness", SETTINGS[:2])
     data = Data("plaza", "tiny", version="1")
     recipe = Recipe("histogram", datasets=(data,), steps=0)
     settings, store = [EvaluationSettings(data, queries=4)], RunStore(tmp_path)

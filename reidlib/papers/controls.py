@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from reidlib.recipe import DOUBLED, Claim, Recipe, Row
+from reidlib.robustness import SEEN
 
 PEOPLE = {"half": 0.5, "fifth": 0.8}  # of the training people, by the share held out of training instead
-SEEN = ("jitter=2", "occlusion=0.8")  # the worst of `reidlib.robustness.NUISANCES`
 
 
 def doubled(rows: Iterable[Row], claims: Iterable[Claim]) -> tuple[Row, ...]:
@@ -60,7 +60,7 @@ def trained_otherwise(row: Row) -> tuple[Row, ...]:
             evaluations=row.evaluations[-1:],
             trials=1,
             added=True,
-            keep="robustness",
+            keep="trained",
         )
         for key, what, one in changed
     )
