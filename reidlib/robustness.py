@@ -1,6 +1,6 @@
 """Which method breaks on what: a trained network on the same people, drawn anew with more or less of one nuisance.
 
-`robustness` measures a network on drawn images; `curves`, `loss` and `at` sum up what runs have kept of it.
+`robustness` measures a network on drawn images; `curves`, `losses`, `change` and `at` sum up what runs have kept of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -148,30 +148,33 @@ def curves(run: Run) -> pd.DataFrame | None:
     return pd.DataFrame(rows, columns=["knob", "value", "rank1", "low", "high"])
 
 
-def loss(run: Run, against: Run | None = None) -> pd.DataFrame | None:
-    """What the worst strength of every nuisance costs a run: rank-1 there minus rank-1 at `PLAIN`, by person.
+def change(run: Run, setting: str, other: Run, instead: str) -> tuple[float, float, float] | None:
+    """Rank-1 of `run` in a setting minus that of `other` in another one, by person, with its 95 % interval.
 
-    against: another run whose loss is subtracted, on the same people; nuisances that either lacks are left out.
-    Columns: `knob`, `value`, `change` (a fraction, below 0 is a loss) with its interval (`low`, `high`). None where a
-    run has not been measured. ValueError: two runs measured on different people.
+    None where one of them was not measured there. ValueError: two runs measured on different people.
     """
-    runs = [run] if against is None else [run, against]
-    tables = [table for item in runs if (table := item.table(TABLE)) is not None]
-    if len(tables) < len(runs):
+    first, second = run.table(TABLE), other.table(TABLE)
+    if first is None or second is None or setting not in first or instead not in second:
         return None
-    first, *second = tables
-    if any(list(first["person"]) != list(other["person"]) for other in second):
-        raise ValueError(f"{' and '.join(item.name for item in runs)} were measured on different people")
+    if list(first["person"]) != list(second["person"]):
+        raise ValueError(f"{run.name} and {other.name} were measured on different people")
+    return _mean(rank1(first[setting]) - rank1(second[instead]), first["group"])
+
+
+def losses(run: Run) -> pd.DataFrame | None:
+    """What every nuisance costs a run: rank-1 at its worst minus rank-1 without it; None where it was not measured.
+
+    Columns: `knob`, `kept`, the share of the rank-1 without it; `change` (a fraction, below 0 is a loss) with its
+    interval (`low`, `high`).
+    """
     rows = []
     for knob, values in NUISANCES.items():
-        worst = f"{knob}={values[-1]:g}"
-        if any(worst not in table for table in tables):
-            continue
-        change = rank1(first[worst]) - rank1(first[PLAIN])
-        for other in second:
-            change = change - (rank1(other[worst]) - rank1(other[PLAIN]))
-        rows.append((knob, values[-1], *_mean(change, first["group"])))
-    return pd.DataFrame(rows, columns=["knob", "value", "change", "low", "high"])
+        kindest, worst = (f"{knob}={value:g}" for value in (values[0], values[-1]))
+        found = change(run, worst, run, kindest)
+        if found is not None:
+            before = rank1(run.table(TABLE)[kindest]).mean()  # type: ignore[index]
+            rows.append((knob, 1 + found[0] / before if before else np.nan, *found))
+    return pd.DataFrame(rows, columns=["knob", "kept", "change", "low", "high"]) if rows else None
 
 
 def at(runs: Mapping[float, Run], setting: str = PLAIN) -> pd.DataFrame:

@@ -389,3 +389,36 @@ def test_a_stock_of_runs_adds_up_and_shows_every_training():
     assert lines == [[1, 2, 9], [2], [4], [4]]
     assert [label.get_text() for label in right.get_yticklabels()] == ["net", "other"]
     figures.stock(counts, minutes[:0]).draw_without_rendering()  # nothing was run yet
+
+
+def test_a_nuisance_has_a_row_a_family_a_column_and_a_method_a_line():
+    curve = pd.DataFrame(
+        {"knob": ["jitter"] * 2 + ["gallery"], "value": [0, 2, 10], "rank1": [0.5, 0.2, 0.9], "low": 0.1, "high": 0.95}
+    )
+    seen = {"A": curve[curve.value == 2]}
+    figure = figures.nuisance_curves(
+        {"pairs": {"A": curve, "B": curve}, "vectors": {"C": curve}, "none": {}},
+        {"jitter": "boxes", "gallery": "people"},
+        {"jitter": 0},
+        seen,
+    )
+    panels = np.reshape(figure.axes, (2, 2))
+    assert [[axes.get_xlabel() for axes in row] for row in panels] == [["boxes"] * 2, ["people"] * 2]
+    assert [axes.get_title() for axes in panels[0]] == ["pairs", "vectors"]
+    first = panels[0, 0]
+    lines = [drawn[0] for drawn in first.containers]
+    assert [list(line.get_ydata()) for line in lines] == [[50, 20], [20], [50, 20]]  # A, A that saw it, B
+    assert [line.get_markerfacecolor() == "white" for line in lines] == [False, True, False]
+    assert [text.get_text() for text in first.get_xticklabels()] == ["0", "2"]
+    with pytest.raises(ValueError, match="no method was measured"):
+        figures.nuisance_curves({"pairs": {}}, {"jitter": "boxes"}, {})
+
+
+def test_losses_have_a_panel_a_nuisance_and_a_line_a_method():
+    lost = pd.DataFrame({"knob": ["jitter", "colour"], "change": [-0.2, 0.1], "low": [-0.3, 0.0], "high": [-0.1, 0.2]})
+    figure = figures.losses({"A": lost, "B": lost}, {"jitter": "boxes", "colour": "colours"})
+    assert [axes.get_title() for axes in figure.axes] == ["boxes", "colours"]
+    interval, mean = figure.axes[0].lines[1:3]
+    assert (list(interval.get_xdata()), list(mean.get_xdata())) == ([-30, -10], [-20])
+    with pytest.raises(ValueError, match="no method was measured"):
+        figures.losses({}, {"jitter": "boxes"})

@@ -24,8 +24,9 @@ from reidlib.robustness import (
     TABLE,
     USUAL,
     at,
+    change,
     curves,
-    loss,
+    losses,
     people_of,
     rank1,
     robustness,
@@ -126,24 +127,26 @@ def test_curves_hold_every_strength_with_its_interval():
     assert curves(SimpleNamespace(table=lambda name: None)) is None
 
 
-def test_the_loss_is_taken_person_by_person_and_between_networks():
+def test_changes_are_taken_person_by_person_between_settings_and_networks():
     groups = np.repeat([1, 2, 3], 4)
     sound, broken = np.zeros(12, int), np.where(np.arange(12) < 6, 11, 0)
-    lost = loss(run(groups, default=sound, **{"occlusion=0.8": broken})).set_index("knob")
-    assert lost.change["occlusion"] == -0.5
-    assert lost.change["jitter"] == 0
-    other = run(groups, default=broken)
-    both = loss(run(groups, default=sound, **{"occlusion=0.8": broken}), other).set_index("knob")
-    assert both.change["occlusion"] == -0.5
+    whole, half = run(groups, default=sound, **{"occlusion=0.8": broken}), run(groups, default=broken)
+    lost = losses(whole).set_index("knob")
+    assert (lost.change["occlusion"], lost.kept["occlusion"]) == (-0.5, 0.5)
+    assert (lost.change["jitter"], lost.kept["jitter"]) == (0, 1)
+    assert lost.low["occlusion"] < -0.5 < lost.high["occlusion"]
+    assert change(whole, PLAIN, half, PLAIN)[0] == 0.5
+    assert change(whole, "occlusion=0.8", half, PLAIN) == (0, 0, 0)
     few = pd.DataFrame({"person": range(12), "group": groups, PLAIN: sound, "jitter=2": broken})
     trained = SimpleNamespace(name="trained", table=lambda name: few)
-    assert loss(trained).knob.tolist() == loss(trained, other).knob.tolist() == ["jitter"]
+    assert change(trained, "jitter=2", half, PLAIN) == (0, 0, 0)
+    assert change(trained, "occlusion=0.8", half, PLAIN) is None
+    assert losses(trained) is None
     assert set(curves(trained).value[curves(trained).knob == "jitter"]) == {1.0, 2.0}
-    none = SimpleNamespace(name="none", table=lambda name: None)
-    assert loss(other, none) is None
+    assert change(half, PLAIN, SimpleNamespace(name="none", table=lambda name: None), PLAIN) is None
     elsewhere = run(np.repeat([1, 2], 3), default=np.zeros(6, int))
     with pytest.raises(ValueError, match="measured on different people"):
-        loss(other, elsewhere)
+        change(half, PLAIN, elsewhere, PLAIN)
 
 
 def test_several_runs_in_one_setting_come_in_order():

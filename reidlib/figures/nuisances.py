@@ -30,14 +30,13 @@ def nuisance_curves(
     if not any(curves.values()):
         raise ValueError("no method was measured; give at least one curve")
     families = [(family, methods) for family, methods in curves.items() if methods]
-    figure = Figure(figsize=(WIDTH, 1.55 * len(knobs) + 0.9), layout="constrained")
-    panels = figure.subplots(len(knobs), len(families), sharey=True, squeeze=False)
+    figure = Figure(figsize=(WIDTH, 1.75 * len(knobs) + 0.9), layout="constrained")
+    panels = figure.subplots(len(knobs), len(families), squeeze=False)
     for row, (knob, label) in zip(panels, knobs.items(), strict=True):
         for axes, (_, methods) in zip(row, families, strict=True):
             _panel(axes, knob, methods, usual, seen or {})
             axes.set_xlabel(label)
         row[0].set_ylabel("rank-1 (%)")
-    panels[0, 0].set_ylim(0, 100)
     for column, (family, methods) in enumerate(families):
         panels[0, column].set_title(family)
         handles = [
@@ -68,7 +67,7 @@ def _panel(
     for number, (name, (colour, dashes, marker)) in enumerate(_looks(methods).items()):
         shift = DODGE * (number - (len(methods) - 1) / 2)
         for frames, face, joined in ((methods, colour, True), (seen, "white", False)):
-            if name not in frames:
+            if name not in frames or knob not in set(frames[name]["knob"]):
                 continue
             found = frames[name][frames[name]["knob"] == knob].sort_values("value")
             x = np.array([values.index(value) for value in found["value"]]) + shift
@@ -85,6 +84,7 @@ def _panel(
     if knob in usual and usual[knob] in values:
         axes.axvline(values.index(usual[knob]), color=GREY, linestyle=":", linewidth=1, zorder=0)
     axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+    axes.set_ylim(bottom=0)
 
 
 def losses(changes: Mapping[str, pd.DataFrame], knobs: Mapping[str, str]) -> Figure:
