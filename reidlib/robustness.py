@@ -17,13 +17,13 @@ from reidlib.coverage import drawn
 from reidlib.data.splits import Benchmark
 from reidlib.data.synthetic import named_world, read_manifest
 from reidlib.evaluation.protocols import bootstrap
-from reidlib.models import ReIDModel
+from reidlib.models import Encoding, ReIDModel
 from reidlib.models.base import tiles
 from reidlib.store import Run
 
 TABLE = "robustness"  # what a run keeps it as
 PLAIN = "default"  # the setting that all others change in one thing
-NUISANCES = {  # knob -> strengths, from the kindest to the worst; `plain` is among them
+NUISANCES = {  # knob -> strengths, from the kindest to the worst, PLAIN's among them
     "jitter": (0.0, 1.0, 1.5, 2.0),
     "occlusion": (0.0, 0.2, 0.5, 0.8),
     "lookalike": (0.0, 0.4, 0.8, 1.0),
@@ -39,7 +39,8 @@ SEEN = ("jitter=2", "occlusion=0.8")  # the nuisances that some networks see in 
 OF = {"trained": (PLAIN, *SEEN), "robustness": SETTINGS, "figures": SETTINGS}  # of what a row keeps (`Row.keep`)
 GALLERY = 100  # people in a gallery, unless their number is what changes
 GALLERIES = (10, 25, 50, 100, 200)
-ROWS = 32  # queries whose distances are computed together
+PEOPLE = 200  # that are asked for, at most
+ROWS = 32  # images that are encoded, and queries whose distances are computed, together
 
 Shot = tuple[int, int, int, bool, bool]  # what `World.render` draws: person, camera, index, labeled, partial
 
@@ -51,17 +52,17 @@ def can_measure(benchmark: Benchmark) -> bool:
 
 
 def people_of(benchmark: Benchmark, seed: int = 0) -> pd.DataFrame:
-    """A random query of every test person, and a random image of theirs by another camera: a row a person.
+    """A random query of each test person, and a random image of theirs by another camera: a row a person.
 
-    Columns: `person`, `group`, `query` and `gallery`, rows of these splits.
+    Columns: `person`, `group`, `query` and `gallery`, rows of these splits. Of more than PEOPLE the first ones, whose
+    look-alikes are among them.
     """
     rng, query, gallery = np.random.default_rng(seed), benchmark.query, benchmark.gallery
     rows = []
-    for person in query.identities:
-        found = rng.permutation(np.flatnonzero((query.person_ids == person) & benchmark.matched))
-        for index in found[:1]:
-            others = (gallery.person_ids == person) & (gallery.camera_ids != query.camera_ids[index])
-            rows.append((person, query.groups[index], index, rng.choice(np.flatnonzero(others))))
+    for person in np.unique(query.person_ids[benchmark.matched])[:PEOPLE]:
+        index = rng.permutation(np.flatnonzero((query.person_ids == person) & benchmark.matched))[0]
+        others = (gallery.person_ids == person) & (gallery.camera_ids != query.camera_ids[index])
+        rows.append((person, query.groups[index], index, rng.choice(np.flatnonzero(others))))
     return pd.DataFrame(rows, columns=["person", "group", "query", "gallery"])
 
 
@@ -103,7 +104,8 @@ def robustness(
     model = model.to(device).eval()
     for setting in tqdm(settings, desc="robustness", unit="setting", disable=not progress, leave=False):
         images = _resized(_images(*world, setting, shots, progress), model.image_size)
-        query, gallery = (model.encode(part.to(device).float() / 255) for part in images.chunk(2))
+        encoded = Encoding.cat(model.encode(images[rows].to(device).float() / 255) for rows in tiles(len(images), ROWS))
+        query, gallery = encoded[: len(people)], encoded[len(people) :]
         distance = torch.cat([model.distance(query[rows], gallery) for rows in tiles(len(query), ROWS)]).cpu()
         own = distance.diagonal()[:, None]
         found[setting] = (distance <= own).sum(1).numpy() - 1

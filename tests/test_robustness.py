@@ -12,7 +12,7 @@ import torch
 from reidlib.data.pixels import read_image
 from reidlib.data.synthetic import knobs, named_world
 from reidlib.data.synthetic.settings import Knobs
-from reidlib.models import build
+from reidlib.models import Encoding, build
 from reidlib.papers.controls import doubled, trained_otherwise
 from reidlib.recipe import Claim, Data, EvaluationSettings, Recipe, Row, options
 from reidlib.robustness import (
@@ -61,9 +61,9 @@ def test_wrong_images_at_least_as_near_are_counted(plaza_tiny, monkeypatch):
         for side, split in (("query", plaza_tiny.query), ("gallery", plaza_tiny.gallery))
     ]
     model = build("pixels", image_size=(128, 64))
-    monkeypatch.setattr(type(model), "encode", lambda self, images: type(zero)(images.mean((1, 2, 3))[:, None] * 255))
-    zero = torch.zeros(1)
-    monkeypatch.setattr(type(model), "distance", lambda self, a, b: (a - b.T).abs())
+    mean = lambda self, images: Encoding(mean=images.mean((1, 2, 3))[:, None] * 255)  # noqa: E731
+    monkeypatch.setattr(type(model), "encode", mean)
+    monkeypatch.setattr(type(model), "distance", lambda self, a, b: (a.mean - b.mean.T).abs())
     found = robustness(model, plaza_tiny, [PLAIN])
     expected = [sum(abs(q - other) <= abs(q - own) for other in shown[1]) - 1 for q, own in zip(*shown, strict=True)]
     assert found[PLAIN].tolist() == expected
