@@ -1,4 +1,4 @@
-"""The maps by which pair scorers compare two images, laid over the pixels of these images."""
+"""The maps by which networks compare two images, laid over the pixels of these images."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from reidlib.models.base import ReIDModel
 from reidlib.models.blocks import Stage
+from reidlib.models.casn import CASN
 from reidlib.models.csn import Attention
 from reidlib.models.midlevel import MidLevel
 from reidlib.models.mls import MLS
@@ -95,10 +96,7 @@ def _mls(model: MLS, a: Tensor, b: Tensor) -> list[Layer]:
 
 def _midlevel(model: MidLevel, a: Tensor, b: Tensor) -> list[Layer]:
     """The map that the correspondence features take most from (MidLevel, Figs. 1 and 3)."""
-    kinds = (nn.Conv2d, nn.MaxPool2d)  # branches side by side neither stride nor shift
-    along = [module for module in model.trunk.modules() if isinstance(module, kinds)]
-    shape = [[_side(getattr(module, name)) for name in ("kernel_size", "stride", "padding")] for module in along]
-    where = centre((kernel, stride, padding) for kernel, stride, padding in shape)
+    where = _centre_of(model.trunk)
     maps = model.responses(a, b)["Highest weighted"][:, :, 0].square()
     return [Layer("strongest map", image, *spread(maps[:, image], model.image_size, *where)) for image in (0, 1)]
 
@@ -115,7 +113,31 @@ def _personnet(model: PersonNet, a: Tensor, b: Tensor) -> list[Layer]:
     return [Layer("difference layer", None, *spread(energy, model.image_size, *centre(layers)))]
 
 
-MAPS: dict[type[ReIDModel], Callable[..., list[Layer]]] = {MLS: _mls, MidLevel: _midlevel, PersonNet: _personnet}
+def _casn(model: CASN, a: Tensor, b: Tensor) -> list[Layer]:
+    """Identification attention of either image, and Siamese attention of models that compare it (CASN, Figs. 4, 5)."""
+    names = ("Identification attention", "Siamese attention")[: 1 + model.attention]
+    where, found = _centre_of(model.trunk), model.responses(a, b)
+    return [
+        Layer(name, image, *spread(found[name][:, image, 0].square(), model.image_size, *where))
+        for name in names
+        for image in (0, 1)
+    ]
+
+
+MAPS: dict[type[ReIDModel], Callable[..., list[Layer]]] = {
+    CASN: _casn,
+    MLS: _mls,
+    MidLevel: _midlevel,
+    PersonNet: _personnet,
+}
+
+
+def _centre_of(trunk: nn.Module) -> tuple[float, int]:
+    """`centre` of a convolutional trunk's last map; branches side by side neither stride nor shift by themselves."""
+    kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+    along = [part for name, part in trunk.named_modules() if isinstance(part, kinds) and "downsample" not in name]
+    shape = [[_side(getattr(part, name)) for name in ("kernel_size", "stride", "padding")] for part in along]
+    return centre((kernel, stride, padding) for kernel, stride, padding in shape)
 
 
 def _side(value: int | tuple[int, ...] | str) -> int:

@@ -31,6 +31,7 @@ from reidlib.run import measure, train_and_evaluate
 from reidlib.store import RunStore, Trial
 
 SMALL = {
+    "casn": {"trunk": "test_resnet", "last_stride": 1, "image_size": (96, 32), "hidden": 16, "identities": 5},
     "mls": {"width": 6, "sizes": (3, 2, 2), "head": (6, 12), "embedding": 8, "image_size": (64, 32)},
     "midlevel": {"width": 0.0625, "fc": (8, 8), "batch_norm": True},
     "personnet": {"fc": (16, 16, 8)},
@@ -103,24 +104,33 @@ def test_cells_are_spread_over_the_pixels_around_what_they_see():
     assert middle(torch.tensor([[[0.0, 0, 3], [0, 0, 1]]])).tolist() == [[0.25, 2]]
 
 
-CELLS = {  # what the cells of a map are computed from, of the first image alone
+CELLS = {  # the step of a map, and what the cells of a map are computed from, of the first image alone
+    "casn": (16, lambda model, a, b: model.encode(a).maps),
     "mls": (4, lambda model, a, b: model.encode(a).maps2),
     "midlevel": (16, lambda model, a, b: model.encode(a).maps),
     "personnet": (4, lambda model, a, b: model.compare(model.encode(a), model.encode(b))["difference"]),
 }
 
 
-@pytest.mark.parametrize(("name", "size"), [("personnet", (160, 60)), ("midlevel", (560, 560)), ("mls", (160, 96))])
+@pytest.mark.parametrize(("name", "size"), [("personnet", (160, 60)), ("midlevel", (560, 560)), ("mls", (160, 96)), ("casn", (560, 560))])
 def test_a_cell_lies_in_the_middle_of_the_pixels_that_move_it(name, size):
     """By the gradient of one cell's energy, over several images, because pooling looks at few of its inputs."""
     model, (step, cells) = network(name, image_size=size), CELLS[name]
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.ones_(module.weight)  # timm starts the last ones of a ResNet's blocks at 0
     images = torch.rand(4, 3, *size, generator=torch.Generator().manual_seed(1), requires_grad=True)
     others = images.detach().flip(0)
     layers = MAPS[type(model)](model, images.detach(), others)
     reach = next(layer for layer in layers if layer.image in (0, None) and "window" not in layer.name).reach
-    first = [int(reach.any(axis).nonzero()[0]) for axis in (1, 0)]
+    maps = cells(model, images, others)
+    first = []
+    for axis, side, count in zip((1, 0), size, maps.shape[2:], strict=True):
+        inside = reach.any(axis).nonzero()[:, 0]
+        # A first cell that begins before the image is counted from the last one.
+        first.append(int(inside[0]) if inside[0] or inside[-1] == side - 1 else int(inside[-1]) + 1 - step * count)
     row, column = ((side // 2 - start) // step for side, start in zip(size, first, strict=True))
-    cells(model, images, others)[:, :, row, column].square().sum().backward()
+    maps[:, :, row, column].square().sum().backward()
     seen = images.grad.abs().sum((0, 1)) > 0
     for axis, start, cell in zip((1, 0), first, (row, column), strict=True):
         lit = seen.any(axis).nonzero()[:, 0]
@@ -184,7 +194,7 @@ def test_pairs_are_of_their_kinds_and_the_truth_is_of_their_images(plaza_tiny):
     assert torch.equal(truth.regions(None, (64, 32)), truth.regions(0, (64, 32)) | truth.regions(1, (64, 32)))
 
 
-@pytest.mark.parametrize(("name", "maps"), [("mls", 8), ("midlevel", 1), ("personnet", 1)])
+@pytest.mark.parametrize(("name", "maps"), [("casn", 2), ("mls", 8), ("midlevel", 1), ("personnet", 1)])
 def test_a_network_is_measured_on_every_kind_of_pair(plaza_tiny, name, maps):
     model = network(name)
     found = coverage(model, plaza_tiny, model, pairs=6, seed=1)
@@ -223,8 +233,13 @@ def test_the_share_of_a_map_is_that_of_its_pixels(plaza_tiny):
     assert row.area == pytest.approx(float(np.mean(even)), abs=1e-4)
 
 
+def test_attention_that_nobody_compares_is_not_measured(plaza_tiny):
+    found = coverage(network("casn", attention=False), plaza_tiny, pairs=4)
+    assert set(found["map"]) == {"Identification attention"}
+
+
 def test_what_cannot_be_measured_is_one_sentence(plaza_tiny, tmp_path):
-    with pytest.raises(ValueError, match="these have: MLS, MidLevel, PersonNet"):
+    with pytest.raises(ValueError, match="these have: CASN, MLS, MidLevel, PersonNet"):
         coverage(build("pixels"), plaza_tiny)
     split = Split("photographs", (tmp_path / "a.jpg", tmp_path / "b.jpg"), *np.array([[1, 1], [1, 2], [1, 1]]))
     (tmp_path / "manifest.json").write_text('{"about": "something else"}')
