@@ -28,6 +28,8 @@ from reidlib.recipe import Data, EvaluationSettings, Recipe
 from reidlib.store import Run, RunStore, run_name
 from reidlib.training import Pixels, fit
 
+EXAMPLES = 8  # queries of `attention_examples`
+
 
 class NotAvailable(FileNotFoundError):
     """A dataset that is not here; rows that need it say "not run"."""
@@ -330,8 +332,9 @@ def _pair_images(
 
 
 def figure_arrays(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -> dict[str, np.ndarray]:
-    """All that the figures of a trained model need: `pair_responses` and `ranked_images`."""
-    return pair_responses(model, benchmark, device) | ranked_images(model, benchmark, device)
+    """All that the figures of a trained model need: `pair_responses`, `ranked_images` and `attention_examples`."""
+    made = (function(model, benchmark, device) for function in (pair_responses, ranked_images, attention_examples))
+    return {name: array for arrays in made for name, array in arrays.items()}
 
 
 @torch.inference_mode()
@@ -377,6 +380,48 @@ def pair_responses(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") 
     if hasattr(model, "windows") and (of_a := model.windows(a)) is not None:  # type: ignore[operator]
         arrays["windows"] = torch.stack([of_a, model.windows(b)], 1).cpu().numpy()  # type: ignore[operator]
     return arrays
+
+
+@torch.inference_mode()
+def attention_examples(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -> dict[str, np.ndarray]:
+    """Of a model that compares attention: the queries of `example_pairs`, each in three pairs and with a rank.
+
+    The pairs: with that rule's image of the same person, with its image of the next person, and with the nearest
+    gallery image of all. "example_images" (N, 4, 3, H, W) uint8, the query and these three. "example_maps"
+    (N, 3, 2, h, w) float16, the attention of each pair on both its images. "example_nearest" (N,) bool, whether the
+    nearest is of the same person. "example_rank" (N,), of the image of the same person: 1 and how many images of other
+    people are nearer. Empty for other models.
+    """
+    split, pairs, same = example_pairs(benchmark, EXAMPLES)
+    of_query: dict[int, dict[bool, int]] = {}
+    for (query, other), one in zip(pairs.tolist(), same.tolist(), strict=True):
+        of_query.setdefault(query, {})[one] = other
+    rows = np.array([(query, found[True], found[False]) for query, found in of_query.items() if len(found) == 2])
+    if not hasattr(model, "responses") or not len(rows):
+        return {}
+    images = np.array(pixels(split, model.image_size))[rows]  # (N, 3, 3, H, W)
+    if "map_a" not in model.compare(*(model.encode(_floats(images[:1, 0], device)) for _ in range(2))):
+        return {}
+    asked = np.array([benchmark.query.paths.index(split.paths[row]) for row in rows[:, 0]])
+    truth = np.array([benchmark.gallery.paths.index(split.paths[row]) for row in rows[:, 1]])
+    found = rank_list(model, benchmark, asked, len(benchmark.gallery), device=device, progress=False)
+    nearest = np.array(pixels(benchmark.gallery.take(found.gallery_index[:, 0]), model.image_size))
+    images = np.concatenate([images, nearest[:, None]], 1)
+    query = model.encode(_floats(images[:, 0], device))
+    compared = [model.compare(query, model.encode(_floats(images[:, other], device))) for other in (1, 2, 3)]
+    maps = [torch.stack([pair["map_a"], pair["map_b"]], 1) for pair in compared]
+    wrong_before = ((found.gallery_index != truth[:, None]).cumprod(1) * ~found.correct).sum(1)
+    return {
+        "example_images": images,
+        "example_maps": torch.stack(maps, 1).half().cpu().numpy(),
+        "example_nearest": found.correct[:, 0],
+        "example_rank": 1 + wrong_before,
+    }
+
+
+def _floats(images: np.ndarray, device: str) -> torch.Tensor:
+    """uint8 images as a network takes them."""
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device).float() / 255
 
 
 def redraw(run: Run, recipe: Recipe, data_root: Path | None = None, device: str = "cpu") -> Run:

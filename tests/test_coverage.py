@@ -112,7 +112,9 @@ CELLS = {  # the step of a map, and what the cells of a map are computed from, o
 }
 
 
-@pytest.mark.parametrize(("name", "size"), [("personnet", (160, 60)), ("midlevel", (560, 560)), ("mls", (160, 96)), ("casn", (560, 560))])
+@pytest.mark.parametrize(
+    ("name", "size"), [("personnet", (160, 60)), ("midlevel", (560, 560)), ("mls", (160, 96)), ("casn", (560, 560))]
+)
 def test_a_cell_lies_in_the_middle_of_the_pixels_that_move_it(name, size):
     """By the gradient of one cell's energy, over several images, because pooling looks at few of its inputs."""
     model, (step, cells) = network(name, image_size=size), CELLS[name]

@@ -88,3 +88,30 @@ def test_maps_of_a_rank_list_lie_in_a_second_line_on_one_scale_a_query(pairs):
         np.testing.assert_allclose(canvas[below : below + 32, left : left + 16], expected, atol=0.51)
     with pytest.raises(ValueError, match=r"maps \(2, 1, 4, 2\) do not fit"):
         figures.rank_lists(images[:, 0], images[:, 1:], correct, maps=maps[:, :1])
+
+
+def test_attended_pairs_stand_above_their_maps_on_a_scale_of_their_own(pairs):
+    images, maps = pairs
+    maps[1] *= 10
+    figure = figures.attended(images, {"one": maps, "another": maps[:, ::-1]}, ["a", "b"])
+    canvas = figure.axes[0].images[0].get_array()
+    step, down = 16 + 6, 32 + 6
+    for number, image in enumerate(images.reshape(-1, 32, 16, 3)):
+        np.testing.assert_array_equal(canvas[:32, number * step : number * step + 16], image)
+    first = figures.covered(images, maps)
+    for number, image in enumerate(first.reshape(-1, 32, 16, 3)):
+        np.testing.assert_array_equal(canvas[down : down + 32, number * step : number * step + 16], image)
+    alone = figures.covered(images[1:], maps[1:])
+    np.testing.assert_array_equal(first[1:], alone)
+    assert {"images", "one", "another", "a", "b"} <= set(texts(figure))
+
+
+def test_profiles_are_drawn_from_top_to_bottom():
+    figure = figures.profiles({"alike": ([0.2, 1.0], [0.2, 1.0]), "not": ([1.0, 0.1, 0.3], [0.0, 0.5, 1.0])}, 0.5)
+    alike, unlike = figure.axes
+    assert unlike.lines[0].get_xdata().tolist() == [1.0, 0.1, 0.3]
+    assert alike.lines[1].get_ydata().tolist() == [0.25, 0.75]
+    assert alike.get_ylim() == (1, 0)
+    assert [axes.get_title() for axes in figure.axes] == ["alike", "not"]
+    with pytest.raises(ValueError, match="at least one pair"):
+        figures.profiles({})

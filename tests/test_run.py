@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from reidlib.data.pixels import pixels
 from reidlib.mining import hardest_negatives
 from reidlib.models import build
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
-from reidlib.run import example_pairs, figure_arrays, inherit, redraw, restore_model, train_and_evaluate
+from reidlib.run import (
+    attention_examples,
+    example_pairs,
+    figure_arrays,
+    inherit,
+    redraw,
+    restore_model,
+    train_and_evaluate,
+)
 from reidlib.store import RunStore
 from reidlib.training import fit
 
@@ -93,6 +102,36 @@ def test_ranked_maps_are_the_one_that_the_query_and_the_nearest_image_name(plaza
         responses = model.responses(query[row : row + 1], gallery[row, :1])
         named = responses["Highest weighted"][0, :, 0]
         np.testing.assert_allclose(arrays["ranked_maps"][row, :2], named, rtol=2e-3, atol=1e-4)
+
+
+def test_examples_of_attention_are_of_their_pairs_and_ranks(plaza_tiny):
+    torch.manual_seed(0)
+    small = {"trunk": "test_resnet", "last_stride": 1, "image_size": (96, 32), "hidden": 16}
+    # Ranked by the feature alone: attention hangs on signs, which rounding may turn.
+    model = build("casn", **small, attention=False).eval().requires_grad_(False)
+    arrays = attention_examples(model, plaza_tiny)
+    count = len(arrays["example_rank"])
+    assert 0 < count <= 8
+    assert arrays["example_images"].shape == (count, 4, 3, 96, 32)
+    encoded = [model.encode(torch.from_numpy(arrays["example_images"][:, at]) / 255) for at in range(4)]
+    for pair in range(3):
+        compared = model.compare(encoded[0], encoded[1 + pair])
+        for image, name in enumerate(("map_a", "map_b")):
+            np.testing.assert_allclose(arrays["example_maps"][:, pair, image], compared[name], rtol=2e-3, atol=1e-4)
+    split, pairs, same = example_pairs(plaza_tiny, 8)
+    ours = pixels(split, model.image_size)[pairs[same]]
+    gallery = plaza_tiny.gallery
+    everybody = model.encode(torch.from_numpy(np.array(pixels(gallery, model.image_size))) / 255)
+    for shown, rank in zip(arrays["example_images"], arrays["example_rank"], strict=True):
+        row = next(at for at, pair in enumerate(ours) if (pair == shown[:2]).all())
+        person, camera = (getattr(split, name)[pairs[same][row, 0]] for name in ("person_ids", "camera_ids"))
+        truth = gallery.paths.index(split.paths[pairs[same][row, 1]])
+        own = gallery.person_ids == person
+        counted = torch.from_numpy(~(own & (gallery.camera_ids == camera)) & (gallery.person_ids >= 0))
+        asked = model.encode(torch.from_numpy(shown[:1]) / 255)
+        distance = model.distance(asked, everybody, counted[None])[0].numpy()
+        assert rank == 1 + (counted.numpy() & ~own & (distance < distance[truth])).sum()
+    assert attention_examples(build("pixels").eval(), plaza_tiny) == {}
 
 
 def test_the_same_recipe_gives_the_same_numbers_to_the_last_bit(tmp_path, plaza_tiny):

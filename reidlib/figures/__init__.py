@@ -4,23 +4,26 @@ Nothing here knows a paper or trains, and only `style` changes matplotlib's sett
 colour says, a mark or a line style says too: the figures survive a black-and-white printer.
 """
 
+from reidlib.figures.attention import attended, profiles
 from reidlib.figures.charts import bar_panels, bars, cmc_curves, convergence, dots, effects, leads, recall_curves
 from reidlib.figures.look import style
 from reidlib.figures.nuisances import losses, nuisance_curves
 from reidlib.figures.pairs import pair_stages, paired_maps
 from reidlib.figures.people import people_sheet
-from reidlib.figures.pictures import contact_sheet, overlay, part_map, rank_lists, responses
+from reidlib.figures.pictures import contact_sheet, covered, overlay, part_map, rank_lists, responses
 from reidlib.figures.regions import coverage
 from reidlib.figures.similarity import outline, similarity_maps
 from reidlib.figures.stock import stock
 
 __all__ = [
+    "attended",
     "bar_panels",
     "bars",
     "cmc_curves",
     "contact_sheet",
     "convergence",
     "coverage",
+    "covered",
     "dots",
     "effects",
     "leads",
@@ -32,6 +35,7 @@ __all__ = [
     "paired_maps",
     "part_map",
     "people_sheet",
+    "profiles",
     "rank_lists",
     "recall_curves",
     "responses",

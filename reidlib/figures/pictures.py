@@ -63,7 +63,7 @@ def rank_lists(
     foot = 0 if distances is None else max(10, height // 10)
     sheet = np.concatenate([queries[:, None], gallery], axis=1)
     if maps is not None:
-        sheet = np.stack([sheet, _covered(sheet, np.asarray(maps, float))], axis=1).reshape(-1, *sheet.shape[1:])
+        sheet = np.stack([sheet, covered(sheet, maps)], axis=1).reshape(-1, *sheet.shape[1:])
     lines = len(sheet) // len(flags)
     margin = 0.65 if title else 0.4
     figure, axes, place = _sheet(sheet, gap=gap, foot=foot, aside=width // 3, margin=margin, beside=_room(query_labels))
@@ -231,17 +231,21 @@ def _images(images: Any) -> np.ndarray:
     return array.astype(np.uint8)
 
 
-def _covered(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """(Q, N, H, W, 3) uint8 with (Q, N, h, w) maps laid over them, the colours of a row ending at its largest value."""
-    if maps.ndim != 4 or maps.shape[:2] != images.shape[:2]:
-        raise ValueError(f"maps {maps.shape} do not fit images {images.shape}; give one for each, the queries' first")
-    height, width = images.shape[2:4]
+def covered(images: Any, maps: Any) -> np.ndarray:
+    """(Q, N, H, W, 3) uint8 with (Q, N, h, w) maps laid over them, the colours of a row ending at its largest value.
+
+    Images may be channels first.
+    """
+    below, heats = _images(images), np.asarray(maps, float)
+    if heats.ndim != 4 or heats.shape[:2] != below.shape[:2]:
+        raise ValueError(f"maps {heats.shape} do not fit images {below.shape}; give one for each, the queries' first")
+    height, width = below.shape[2:4]
     rows, columns = (
-        np.arange(side) * cells // side for side, cells in zip((height, width), maps.shape[2:], strict=True)
+        np.arange(side) * cells // side for side, cells in zip((height, width), heats.shape[2:], strict=True)
     )
-    top = maps.max(axis=(1, 2, 3), keepdims=True)
-    share = (maps / np.where(top > 0, top, 1))[:, :, rows[:, None], columns]
-    return ((1 - COVER) * images + COVER * 255 * colormaps["inferno"](share)[..., :3]).round().astype(np.uint8)
+    top = heats.max(axis=(1, 2, 3), keepdims=True)
+    share = (heats / np.where(top > 0, top, 1))[:, :, rows[:, None], columns]
+    return ((1 - COVER) * below + COVER * 255 * colormaps["inferno"](share)[..., :3]).round().astype(np.uint8)
 
 
 def _energy(response: Any, name: str) -> np.ndarray:
