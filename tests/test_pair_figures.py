@@ -95,12 +95,11 @@ def test_attended_pairs_stand_above_their_maps_on_a_scale_of_their_own(pairs):
     maps[1] *= 10
     figure = figures.attended(images, {"one": maps, "another": maps[:, ::-1]}, ["a", "b"])
     canvas = figure.axes[0].images[0].get_array()
-    step, down = 16 + 6, 32 + 6
-    for number, image in enumerate(images.reshape(-1, 32, 16, 3)):
-        np.testing.assert_array_equal(canvas[:32, number * step : number * step + 16], image)
     first = figures.covered(images, maps)
-    for number, image in enumerate(first.reshape(-1, 32, 16, 3)):
-        np.testing.assert_array_equal(canvas[down : down + 32, number * step : number * step + 16], image)
+    for line, shown in enumerate((images, first, figures.covered(images, maps[:, ::-1]))):
+        for pair, image in np.ndindex(2, 2):
+            top, left = line * (32 + 6), pair * (2 * 16 + 2 + 6) + image * (16 + 2)
+            np.testing.assert_array_equal(canvas[top : top + 32, left : left + 16], shown[pair, image])
     alone = figures.covered(images[1:], maps[1:])
     np.testing.assert_array_equal(first[1:], alone)
     assert {"images", "one", "another", "a", "b"} <= set(texts(figure))

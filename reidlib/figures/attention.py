@@ -9,21 +9,24 @@ from matplotlib.figure import Figure
 from reidlib.figures.look import BLUE, GREY, VERMILLION, WIDTH
 from reidlib.figures.pictures import _images, contact_sheet, covered
 
+BETWEEN = 2  # pixels between the images of a pair
 
-def attended(images: Any, maps: Mapping[str, Any], labels: Sequence[str] = (), *, bare: str = "images") -> Figure:
+
+def attended(images: Any, maps: Mapping[str, Any], labels: Sequence[str] | None = None) -> Figure:
     """A line of image pairs, and below it one line for each network with its maps over them.
 
     images: (P, 2, H, W, 3) uint8, or channels first. maps: label of the line -> (P, 2, h, w), non-negative; colours of
-    a pair run from 0 to the larger maximum of its two maps. labels: above each pair. bare: beside the images.
+    a pair run from 0 to the larger maximum of its two maps. labels: above each pair.
     """
     pairs = _images(images)
-    sheets = [pairs, *(covered(pairs, heat) for heat in maps.values())]
-    titles = [title for label in labels for title in (label, "")] or None
+    lines = np.concatenate([pairs, *(covered(pairs, heat) for heat in maps.values())])
+    white = np.full((*lines.shape[:1], lines.shape[2], BETWEEN, 3), 255, np.uint8)
     return contact_sheet(
-        np.concatenate([sheet.reshape(-1, *sheet.shape[2:]) for sheet in sheets]),
-        columns=2 * len(pairs),
-        row_labels=[bare, *maps],
-        column_labels=titles,
+        np.concatenate([lines[:, 0], white, lines[:, 1]], axis=2),
+        columns=len(pairs),
+        row_labels=["images", *maps],
+        column_labels=labels,
+        widest=1.4,
     )
 
 

@@ -150,10 +150,12 @@ def contact_sheet(
     columns: int = 8,
     row_labels: Sequence[str] | None = None,
     column_labels: Sequence[str] | None = None,
+    widest: float = 0.85,
 ) -> Figure:
     """Images side by side, row after row: (N, H, W, 3) uint8, or channels first.
 
-    labels: one under each image. row_labels, column_labels: one beside each row, above each column.
+    labels: one under each image. row_labels, column_labels: one beside each row, above each column. widest: inches
+    that an image is wide at most.
     """
     array = _images(images)
     if labels is not None and len(labels) != len(array):
@@ -162,7 +164,8 @@ def contact_sheet(
     columns = min(columns, len(array))
     blank = np.full((-len(array) % columns, *array.shape[1:]), 255, np.uint8)
     sheet = np.concatenate([array, blank]).reshape(-1, columns, *array.shape[1:])
-    figure, axes, place = _sheet(sheet, foot=0 if labels is None else max(14, height // 7), beside=_room(row_labels))
+    foot = 0 if labels is None else max(14, height // 7)
+    figure, axes, place = _sheet(sheet, foot=foot, beside=_room(row_labels), widest=widest)
     for index, label in enumerate(labels or ()):
         left, top = place(*divmod(index, columns))
         _text(axes, left + width / 2, top + height + 2, label, "center", "top", 7.5)
@@ -262,12 +265,20 @@ def _room(labels: Sequence[str] | None) -> float:
 
 
 def _sheet(
-    images: np.ndarray, *, gap: int = GAP, foot: int = 0, aside: int = 0, margin: float = 0.3, beside: float = 0.0
+    images: np.ndarray,
+    *,
+    gap: int = GAP,
+    foot: int = 0,
+    aside: int = 0,
+    margin: float = 0.3,
+    beside: float = 0.0,
+    widest: float = 0.85,
 ) -> tuple[Figure, Axes, Place]:
     """(R, C, H, W, 3) images as one picture in one axes whose unit is a pixel, and where each image lies.
 
     gap: pixels between images. foot: pixels below each row for a label. aside: extra pixels after the first
-    column. margin, beside: inches kept above and below, and on the sides, for labels and legend.
+    column. margin, beside: inches kept above and below, and on the sides, for labels and legend. widest: inches of an
+    image.
     """
     rows, columns, height, width = images.shape[:4]
 
@@ -281,8 +292,8 @@ def _sheet(
         for column in range(columns):
             left, top = place(row, column)
             canvas[top : top + height, left : left + width] = images[row, column]
-    # At most 0.85 inches an image, the text column wide, a screen high.
-    inches = min(WIDTH - beside, wide / width * 0.85, HIGHEST * wide / tall)
+    # At most the text column wide, a screen high.
+    inches = min(WIDTH - beside, wide / width * widest, HIGHEST * wide / tall)
     size = (inches + beside, inches * (tall + foot) / wide + margin)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
