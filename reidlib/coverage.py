@@ -1,4 +1,4 @@
-"""Where the maps of networks that compare images lie, on drawn pedestrians, whose parts and attributes are known.
+"""Where the maps of networks lie, on drawn pedestrians, whose parts and attributes are known.
 
 `coverage` measures a network on pairs of one person, of two look-alikes and of two strangers; `stored` and
 `viewpoint` sum up what runs have kept of it.

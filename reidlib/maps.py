@@ -1,5 +1,6 @@
-"""The maps by which networks compare two images, laid over the pixels of these images."""
+"""The maps of networks by which they tell people apart, laid over the pixels of their images."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from reidlib.models.base import ReIDModel
 from reidlib.models.blocks import Stage
 from reidlib.models.casn import CASN
 from reidlib.models.csn import Attention
+from reidlib.models.hagn import HAGN
 from reidlib.models.midlevel import MidLevel
 from reidlib.models.mls import MLS
 from reidlib.models.personnet import WINDOW, PersonNet
@@ -101,6 +103,23 @@ def _midlevel(model: MidLevel, a: Tensor, b: Tensor) -> list[Layer]:
     return [Layer("strongest map", image, *spread(maps[:, image], model.image_size, *where)) for image in (0, 1)]
 
 
+def _hagn(model: HAGN, a: Tensor, b: Tensor) -> list[Layer]:
+    """The map of every stage as it is fused, and the spatial attention of the stages that have one (HAGN, Fig. 8)."""
+    layers, found = [], model.responses(a, b)
+    last = math.ceil(model.image_size[0] / model.size[0])  # pixels a cell of what is fused
+    for stage, step in zip(model.stages, model.trunk.strides, strict=True):
+        for name, what in ((f"Stage {stage}", "activation"), (f"S{stage}", "attention")):
+            if name not in found:
+                continue
+            energy = found[name].square().sum(2)
+            # A ResNet's padding centres its first cell on pixel 0; max-pooling takes several cells together.
+            pooled = energy.shape[2:] == model.size
+            where = ((last - step) / 2, last) if pooled else (0.0, step)
+            spreads = [spread(energy[:, image], model.image_size, *where) for image in (0, 1)]
+            layers += [Layer(f"stage {stage}, {what}", image, *laid) for image, laid in enumerate(spreads)]
+    return layers
+
+
 def _personnet(model: PersonNet, a: Tensor, b: Tensor) -> list[Layer]:
     """The difference layer (PersonNet, Fig. 3)."""
     layers: list[tuple[int, int, int]] = []
@@ -126,6 +145,7 @@ def _casn(model: CASN, a: Tensor, b: Tensor) -> list[Layer]:
 
 MAPS: dict[type[ReIDModel], Callable[..., list[Layer]]] = {
     CASN: _casn,
+    HAGN: _hagn,
     MLS: _mls,
     MidLevel: _midlevel,
     PersonNet: _personnet,

@@ -35,6 +35,7 @@ SMALL = {
     "mls": {"width": 6, "sizes": (3, 2, 2), "head": (6, 12), "embedding": 8, "image_size": (64, 32)},
     "midlevel": {"width": 0.0625, "fc": (8, 8), "batch_norm": True},
     "personnet": {"fc": (16, 16, 8)},
+    "hagn": {"trunk": "test_resnet", "width": 6, "features": 5, "identities": 7, "image_size": (192, 64)},
 }
 
 
@@ -139,6 +140,31 @@ def test_a_cell_lies_in_the_middle_of_the_pixels_that_move_it(name, size):
         assert (lit[0] + lit[-1]).item() / 2 == pytest.approx(start + step * cell + (step - 1) / 2, abs=1.6)
 
 
+@pytest.mark.parametrize(
+    ("stage", "what", "pooled"), [(1, "activation", True), (1, "attention", False), (2, "attention", False)]
+)
+def test_a_cell_of_a_stage_lies_in_the_middle_of_the_pixels_that_move_it(stage, what, pooled):
+    """HAGN's maps, whose cells see more than they cover and start on the image's edge; as the test above."""
+    model = network("hagn")
+    images = torch.rand(4, 3, *model.image_size, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    if what == "attention":
+        with torch.no_grad():  # the trunk's own cell, not the 7 x 7 around it
+            model.before[stage - 1]["S"].weight.zero_()[:, :, 3, 3] = 1.0
+    found = model.maps(images)
+    maps = found[f"Stage {stage}" if what == "activation" else f"S{stage}"]
+    row, column = (side // 2 for side in maps.shape[2:])
+    maps[:, :, row, column].square().sum().backward()
+    seen = images.grad.abs().sum((0, 1)) > 0
+    layers = MAPS[type(model)](model, images.detach(), images.detach().flip(0))
+    energy = next(layer.energy for layer in layers if (layer.name, layer.image) == (f"stage {stage}, {what}", 0))[0]
+    covered = torch.isclose(energy, maps[0, :, row, column].square().sum().detach())
+    assert (maps.shape[2:] == model.size) == pooled
+    for axis in (1, 0):
+        lit, over = (area.any(axis).nonzero()[:, 0] for area in (seen, covered))
+        middles = ((lit[0] + lit[-1]).item() / 2, (over[0] + over[-1] + 1).item() / 2)
+        assert middles[0] == pytest.approx(middles[1], abs=0.3 * len(over))
+
+
 def test_a_gaussian_is_centred_where_a_map_reaches():
     reach = torch.zeros(40, 20, dtype=torch.bool)
     reach[8:24, 4:12] = True
@@ -196,7 +222,7 @@ def test_pairs_are_of_their_kinds_and_the_truth_is_of_their_images(plaza_tiny):
     assert torch.equal(truth.regions(None, (64, 32)), truth.regions(0, (64, 32)) | truth.regions(1, (64, 32)))
 
 
-@pytest.mark.parametrize(("name", "maps"), [("casn", 2), ("mls", 8), ("midlevel", 1), ("personnet", 1)])
+@pytest.mark.parametrize(("name", "maps"), [("casn", 2), ("mls", 8), ("midlevel", 1), ("personnet", 1), ("hagn", 8)])
 def test_a_network_is_measured_on_every_kind_of_pair(plaza_tiny, name, maps):
     model = network(name)
     found = coverage(model, plaza_tiny, model, pairs=6, seed=1)
@@ -241,7 +267,7 @@ def test_attention_that_nobody_compares_is_not_measured(plaza_tiny):
 
 
 def test_what_cannot_be_measured_is_one_sentence(plaza_tiny, tmp_path):
-    with pytest.raises(ValueError, match="these have: CASN, MLS, MidLevel, PersonNet"):
+    with pytest.raises(ValueError, match="these have: CASN, HAGN, MLS, MidLevel, PersonNet"):
         coverage(build("pixels"), plaza_tiny)
     split = Split("photographs", (tmp_path / "a.jpg", tmp_path / "b.jpg"), *np.array([[1, 1], [1, 2], [1, 1]]))
     (tmp_path / "manifest.json").write_text('{"about": "something else"}')
