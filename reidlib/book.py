@@ -93,7 +93,8 @@ def tidied(notebook: Any) -> Any:
                 if key in holder:
                     holder[key] = re.sub(r" at 0x[0-9a-fA-F]+", "", holder[key])
             if output.get("name") == "stderr":
-                output["text"] = "\n".join(line for line in output["text"].split("\n") if "\r" not in line)
+                lines = output["text"].replace("\x1b[A", "").split("\n")  # where a bar inside another one ends
+                output["text"] = "\n".join(line for line in lines if "\r" not in line)
         if "outputs" in cell:
             cell["outputs"] = [item for item in cell.outputs if item.get("name") != "stderr" or item["text"].strip()]
     return notebook
