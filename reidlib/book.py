@@ -93,7 +93,7 @@ def tidied(notebook: Any) -> Any:
                 if key in holder:
                     holder[key] = re.sub(r" at 0x[0-9a-fA-F]+", "", holder[key])
             if output.get("name") == "stderr":
-                lines = output["text"].replace("\x1b[A", "").split("\n")  # where a bar inside another one ends
+                lines = output["text"].replace("\x1b[A", "").split("\n")  # a bar inside a bar goes up a line
                 output["text"] = "\n".join(line for line in lines if "\r" not in line)
         if "outputs" in cell:
             cell["outputs"] = [item for item in cell.outputs if item.get("name") != "stderr" or item["text"].strip()]

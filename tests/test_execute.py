@@ -72,6 +72,8 @@ def test_progress_bars_go_and_warnings_stay():
         new_output("stream", name="stderr", text="a warning\n\rtrain: 10%\rtrain: 100%\n"),
         new_output("stream", name="stdout", text="<f at 0x7f12ab>\n"),
         new_output("stream", name="stderr", text="\rtrain: 100%\n"),
+        new_output("stream", name="stderr", text="\n\rinner: 10%\x1b[A"),
+        new_output("stream", name="stderr", text="\x1b[A"),
     ]
     notebook = tidied(new_notebook(cells=[new_code_cell("1", outputs=outputs)]))
     assert [output.text for output in notebook.cells[0].outputs] == ["a warning\n", "<f>\n"]
