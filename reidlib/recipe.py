@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
 DOUBLED = "doubled"  # before the key of a row that trains another one for twice as long
+SEEN = ("jitter=2", "occlusion=0.8")  # presets that a network may see in training, each the worst of its nuisance
 Options = tuple[tuple[str, Any], ...]  # sorted (name, value) pairs: a hashable dict
 
 

@@ -19,6 +19,7 @@ from reidlib.data.synthetic import named_world, read_manifest
 from reidlib.evaluation.protocols import bootstrap
 from reidlib.models import Encoding, ReIDModel
 from reidlib.models.base import tiles
+from reidlib.recipe import SEEN
 from reidlib.store import Run
 
 TABLE = "robustness"  # what a run keeps it as
@@ -35,7 +36,6 @@ SETTINGS = (
     PLAIN,
     *(f"{name}={value:g}" for name, values in NUISANCES.items() for value in values if value != USUAL[name]),
 )
-SEEN = ("jitter=2", "occlusion=0.8")  # the nuisances that some networks see in training, at their worst
 OF = {"trained": (PLAIN, *SEEN), "robustness": SETTINGS, "figures": SETTINGS}  # of what a row keeps (`Row.keep`)
 GALLERY = 100  # people in a gallery, unless their number is what changes
 GALLERIES = (10, 25, 50, 100, 200)

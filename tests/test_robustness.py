@@ -14,12 +14,11 @@ from reidlib.data.synthetic import knobs, named_world
 from reidlib.data.synthetic.settings import Knobs
 from reidlib.models import Encoding, build
 from reidlib.papers.controls import doubled, trained_otherwise
-from reidlib.recipe import Claim, Data, EvaluationSettings, Recipe, Row, options
+from reidlib.recipe import SEEN, Claim, Data, EvaluationSettings, Recipe, Row, options
 from reidlib.robustness import (
     NUISANCES,
     OF,
     PLAIN,
-    SEEN,
     SETTINGS,
     TABLE,
     USUAL,

@@ -28,6 +28,7 @@ LAYERS = [
     ("training", "evaluation"),
     ("store", "verdicts", "mining"),
     ("coverage", "archive"),
+    ("robustness",),
     ("run",),
     ("study", "difficulty", "tables", "figures"),
     ("pages", "book", "queue"),

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from reidlib.recipe import DOUBLED, Claim, Recipe, Row
-from reidlib.robustness import SEEN
+from reidlib.recipe import DOUBLED, SEEN, Claim, Recipe, Row
 
 PEOPLE = {"half": 0.5, "fifth": 0.8}  # of the training people, by the share held out of training instead
 
