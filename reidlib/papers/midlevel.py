@@ -334,7 +334,10 @@ CLAIMS = (
 )
 
 # Without ImageNet's weights it learns much more with batch norm, which the row "as-printed" shows.
-LAPTOP = (("midlevel", options(batch_norm=True, width=0.25, fc=(256, 256), dropout=0.0)),)
+LAPTOP = (
+    ("midlevel", options(batch_norm=True, width=0.25, fc=(256, 256), dropout=0.0)),
+    ("kissme", options(components=50)),  # VIPeR's counterpart has too few pairs of one person for 100
+)
 TINY = (
     ("midlevel", options(batch_norm=True, width=0.0625, fc=(16, 16), image_size=(128, 64))),
     ("idla", options(fc=16, image_size=(80, 32))),
