@@ -59,7 +59,7 @@ test: setup
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/nbstripout --verify --keep-id notebooks/*.ipynb
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
 
 lab: setup
 	.venv/bin/jupyter lab --notebook-dir=notebooks

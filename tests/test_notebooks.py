@@ -1,5 +1,6 @@
-"""The book's notebooks: executed at smoke from an empty store, their outputs inspected."""
+"""The book's notebooks: executed at smoke from a store that begins empty, their outputs inspected."""
 
+import os
 from pathlib import Path
 
 import nbformat
@@ -16,12 +17,23 @@ def notebook(request):
     return request.param
 
 
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """Where all notebooks, in whatever process, train what another one has not: rows that pages share train once.
+
+    The environment variable REIDLIB_SMOKE_RUNS names it, for who goes on with these runs.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    return os.environ.get("REIDLIB_SMOKE_RUNS") or shared / "smoke-runs"
+
+
 def test_a_notebook_takes_the_parameters_of_every_notebook(notebook):
     assert list(parameters(notebook)) == PARAMETERS
 
 
-def test_a_notebook_runs_at_smoke_from_an_empty_store(notebook, tmp_path):
-    values = {"profile": "smoke", "runs_dir": str(tmp_path / "runs")}
+def test_a_notebook_runs_at_smoke(notebook, runs, tmp_path):
+    values = {"profile": "smoke", "runs_dir": str(runs)}
     executed = nbformat.read(execute(notebook, tmp_path / "out.ipynb", values, progress=False), as_version=4)
     for cell in executed.cells:
         if cell.cell_type != "code" or not cell.source.strip():
