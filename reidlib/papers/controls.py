@@ -38,6 +38,22 @@ def _twice(recipe: Recipe) -> Recipe:
     return replace(recipe, steps=2 * recipe.steps, parent=parent)
 
 
+def tuned(recipe: Recipe, rates: Iterable[float]) -> tuple[Row, ...]:
+    """The recipe at several learning rates in a development world, judged by held-out accuracy, never by test people."""
+    (data,) = recipe.datasets
+    return tuple(
+        Row(
+            f"tuning/{lr:g}",
+            "Tuning",
+            f"Learning rate {lr:g}",
+            recipe=replace(recipe, datasets=(replace(data, world=100),), optimiser=replace(recipe.optimiser, lr=lr)),
+            trials=1,
+            added=True,
+        )
+        for lr in rates
+    )
+
+
 def trained_otherwise(row: Row) -> tuple[Row, ...]:
     """The row's training on a part of the people, and on images drawn with a nuisance; the length stays the same.
 
