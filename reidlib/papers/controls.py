@@ -39,7 +39,7 @@ def _twice(recipe: Recipe) -> Recipe:
 
 
 def tuned(recipe: Recipe, rates: Iterable[float]) -> tuple[Row, ...]:
-    """The recipe at several learning rates in a development world, judged by held-out accuracy, never by test people."""
+    """The recipe at several learning rates in a development world: judged by held-out accuracy, not by test people."""
     (data,) = recipe.datasets
     return tuple(
         Row(
