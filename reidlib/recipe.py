@@ -182,7 +182,7 @@ class Row:
     from the paper. added: a control row the paper does not have. keep: what the first trial keeps beside its scores
     and weights: a table of `reidlib.robustness`, of few settings (trained) or all, or all that its figures need.
     core: one of the few rows that `recompute=core` trains. baseline: the others of its table are held against it; two
-    have it where the paper only quotes its own.
+    have it where the paper only quotes its own. against: the key of the row that this one is held against instead.
     """
 
     key: str
@@ -197,6 +197,7 @@ class Row:
     keep: Literal["", "trained", "robustness", "figures"] = ""
     core: bool = False
     baseline: bool = False
+    against: str = ""
 
 
 @dataclass(frozen=True)

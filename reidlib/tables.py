@@ -130,9 +130,10 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
 
     Columns are (column group, metric, "printed" or the data and profile measured on). Rows of one label are one line:
     a table with a training a dataset has a row for each. Measured cells read "mean ± sd (trials)", "not run", or
-    "quoted" for rows of other papers' methods. Where a row is the table's `baseline`, rank-1 and mAP have a third
-    column, the difference to it, except in protocols that the table does not print. `attrs["notes"]` has the
-    provenance and the deviations, one sentence each. ValueError where the paper has no such table.
+    "quoted" for rows of other papers' methods. Rank-1 and mAP have a third column, except in protocols that the table
+    does not print, where rows are held against others: the difference to the table's `baseline`, or to the row that a
+    row names. `attrs["notes"]` has the provenance and the deviations, one sentence each. ValueError where the paper has
+    no such table.
     """
     printed = printed_values(paper.key, name)
     rows = [row for row in paper.rows if row.table == name]
@@ -143,7 +144,7 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     lines: dict[str, list[Row]] = {}
     for row in rows:
         lines.setdefault(row.label + (" +" if row.added else ""), []).append(row)
-    bases = [row for row in rows if row.baseline]
+    bases = {label: _bases(line, rows) for label, line in lines.items()}
     cells: dict[tuple[str, str, str], list[str]] = {}
     for group, metric, column, print_on in _columns(rows, printed):
         if print_on:
@@ -153,15 +154,14 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
             cells[group, metric, here] = [_cell(line, results, column, metric) for line in lines.values()]
         if (print_on or printed.empty) and measure(metric) in dict(SHOWN).values():
             theirs = {row.key: _printed(printed, row, group, metric) for row in rows}
-            leads = [_difference(line, bases, results, theirs, column, metric) for line in lines.values()]
+            leads = [_difference(line, bases[label], results, theirs, column, metric) for label, line in lines.items()]
             if any(isinstance(lead, Shown) for lead in leads):
-                both = any(theirs[row.key] for row in bases)
+                both = any(theirs[row.key] for line in bases.values() for row in line)
                 cells[group, metric, f"{DIFFERENCE}: printed / measured" if both else DIFFERENCE] = leads
     frame = pd.DataFrame(cells, index=pd.Index(list(lines), name=""), dtype=object)
     notes = [provenance(results[row.key] for row in rows if row.key in results)]
     if any(head.startswith(DIFFERENCE) for _, _, head in cells):
-        labels = ", here ".join(dict.fromkeys(row.label for row in bases))
-        notes.append(f"Difference: to {labels}, in points, over the trials that both have.")
+        notes.append(f"Difference: to {_compared_with(lines, bases)}, in points, over the trials that both have.")
     if any(row.added for row in rows):
         notes.append("+ added here; the paper has no such row.")
     if frame.apply(lambda cell: cell.str.contains("†")).to_numpy().any():
@@ -174,6 +174,26 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     notes += [f"{'; '.join(dict.fromkeys(labels))}: {text}." for text, labels in deviating.items()]
     frame.attrs["notes"] = [note for note in notes if note]
     return frame
+
+
+def _bases(line: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """The rows that a line is held against: those that it names, itself if only others name it, else the baselines."""
+    if named := {row.against for row in line if row.against}:
+        return [row for row in rows if row.key in named]
+    compared = {row.against for row in rows}
+    return [row for row in line if row.key in compared] or [row for row in rows if row.baseline]
+
+
+def _compared_with(lines: Mapping[str, Sequence[Row]], bases: Mapping[str, Sequence[Row]]) -> str:
+    """What the lines of a table are held against, in words: "A", "A, here B", or "A (for B, C), D (for E)"."""
+    found: dict[str, list[str]] = {}
+    for label, line in lines.items():
+        own = any(row in bases[label] for row in line)
+        if not own and any(row.recipe is not None for row in line):
+            found.setdefault(", here ".join(dict.fromkeys(row.label for row in bases[label])), []).append(label)
+    if len(found) == 1:
+        return next(iter(found))
+    return ", ".join(f"{base} (for {', '.join(labels)})" for base, labels in found.items())
 
 
 Column = tuple[Data, str, int]  # dataset, protocol, and a number where a row is scored in several ways

@@ -203,6 +203,26 @@ def test_a_baseline_has_rows_to_be_compared_with(key: str) -> None:
         flagged = [row for row in found.rows if row.table == name and row.baseline]
         assert sum(row.recipe is not None for row in flagged) == 1
         assert sum(row.printed is not None for row in flagged) <= 1
+    for row in found.rows:
+        if row.against:
+            other = found.row(row.against)
+            assert other.table == row.table
+            assert {item.data for item in row.evaluations} == {item.data for item in other.evaluations}
+
+
+def test_rows_may_name_what_they_are_held_against(make: Make) -> None:
+    """Steps that add one thing each are differences to the step before."""
+    rows = tuple(
+        Row(key, "Steps", key, None, recipe, EVALUATIONS[:1], against=before)
+        for key, recipe, before in (("first", A, ""), ("second", B, "first"), ("third", A, "second"))
+    )
+    scores = ([0.10, 0.12], [0.20, 0.24], [0.25, 0.28])
+    results = {row.key: make(row.recipe, given) for row, given in zip(rows, scores, strict=True)}
+    got = table(Paper("personnet", "", rows, (), PAPER.profiles), "Steps", results)
+    steps = ["baseline", "+11.0 ± 1.4 (2)", "+4.5 ± 0.7 (2)"]
+    assert got[next(head for head in got.columns if head[1:] == ("mAP", "difference"))].tolist() == steps
+    notes = "Difference: to first (for second), second (for third), in points, over the trials that both have."
+    assert notes in got.attrs["notes"]
 
 
 def test_a_line_trained_anew_for_every_dataset_is_a_row_for_each(make: Make) -> None:
