@@ -21,7 +21,7 @@ from reidlib.data.synthetic import BODY_PARTS, PARTS, named_world, read_manifest
 from reidlib.data.synthetic.dataset import MANIFEST
 from reidlib.data.synthetic.settings import DEFAULT_LAYOUT
 from reidlib.evaluation.protocols import bootstrap
-from reidlib.maps import MAPS, Layer
+from reidlib.maps import MAPS, Layer, in_figure
 from reidlib.models import ReIDModel
 from reidlib.store import Trial
 
@@ -193,6 +193,18 @@ def coverage(
         rows.append(frame.dropna(subset="share"))
     order = ["map", "pair", "region", "share", *REFERENCES, "yaw", "shift", "shift_untrained", "group"]
     return pd.concat(rows, ignore_index=True)[order].round(4)
+
+
+def map_on_person(model: ReIDModel, benchmark: Benchmark, *, pairs: int = 50, device: str = "cpu") -> float:
+    """Mean share on the person of the map `reidlib.maps.in_figure`, over pairs of one person.
+
+    NaN of models without one and where the images are not drawn.
+    """
+    name = in_figure(model)
+    if not name or drawn(benchmark) is None:
+        return float("nan")
+    found = coverage(model, benchmark, pairs=pairs, device=device)
+    return float(found.share[(found["map"] == name) & (found.region == "person") & (found.pair == "same")].mean())
 
 
 @torch.inference_mode()

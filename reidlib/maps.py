@@ -152,6 +152,13 @@ MAPS: dict[type[ReIDModel], Callable[..., list[Layer]]] = {
 }
 
 
+def in_figure(model: ReIDModel) -> str:
+    """The name of the map that the paper's figure says lies on the person: CASN's Fig. 4, HAGN's Fig. 8; else ""."""
+    if isinstance(model, CASN):
+        return "Identification attention"
+    return f"stage {model.stages[-1]}, activation" if isinstance(model, HAGN) else ""
+
+
 def _centre_of(trunk: nn.Module) -> tuple[float, int]:
     """`centre` of a convolutional trunk's last map; branches side by side neither stride nor shift by themselves."""
     kinds = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)

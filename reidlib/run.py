@@ -478,4 +478,6 @@ def _measures(model: ReIDModel, history: pd.DataFrame, benchmark: Benchmark, dev
         alike, unlike = (float(values.cpu().numpy()[kind].mean()) for kind in (same, ~same))
         if alike + unlike:
             measures[name] = unlike / (alike + unlike)  # 0.5 where it tells nothing
+    if not np.isnan(share := coverage.map_on_person(model, benchmark, device=device)):
+        measures["map_on_person"] = share
     return measures

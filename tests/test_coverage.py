@@ -16,6 +16,7 @@ from reidlib.coverage import (
     coverage,
     gaussian,
     layers_of,
+    map_on_person,
     middle,
     on_regions,
     scenes,
@@ -274,6 +275,16 @@ def test_what_cannot_be_measured_is_one_sentence(plaza_tiny, tmp_path):
     train = Split("train", (tmp_path / "c.jpg", tmp_path / "d.jpg"), *np.array([[2, 3], [1, 2], [2, 3]]))
     with pytest.raises(ValueError, match="photographed: parts are known of drawn images only"):
         coverage(network("personnet"), Benchmark("photographed", train, split, split))
+
+
+def test_the_map_of_a_papers_figure_is_summed_up_in_one_number(plaza_tiny):
+    for name, layer in (("casn", "Identification attention"), ("hagn", "stage 4, activation")):
+        model = network(name)
+        table = coverage(model, plaza_tiny, pairs=3)
+        wanted = table[(table["map"] == layer) & (table.pair == "same") & (table.region == "person")]
+        assert len(wanted) == 3
+        assert map_on_person(model, plaza_tiny, pairs=3) == pytest.approx(wanted.share.mean())
+    assert np.isnan(map_on_person(network("mls"), plaza_tiny))
 
 
 def made_up(shares, groups=None, **columns):
