@@ -27,6 +27,7 @@ def doubled(rows: Iterable[Row], claims: Iterable[Claim]) -> tuple[Row, ...]:
             keep="",
             core=False,
             baseline=False,
+            against="",
         )
         for row in rows
         if row.key in compared and row.recipe is not None
