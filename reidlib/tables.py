@@ -42,6 +42,7 @@ HEADINGS = {  # datasets and protocols as tables head them, where the paper prin
 }
 PROTOCOL_HEADINGS = {
     "market1501": "full gallery",
+    "market1501-rerank": "full gallery, re-ranked",
     "market1501-flip": "full gallery, mirrored",
     "market1501-flip-trapezoid": "full gallery, mirrored, trapezoids",
     "single-shot": "single shot",
