@@ -77,7 +77,7 @@ def test_a_shared_training_is_evaluated_for_every_row_and_wanted_for_the_chosen_
     """Or the other row's turn would find no weights and train again; yet a row that is there is not trained again."""
     todo = queue(["midlevel/open/both-orders"], profile="smoke", runs_dir=str(tmp_path))
     (job,) = todo.jobs
-    assert [item.scoring for item in (*job.settings, *job.also)] == [(("average_orders", True),)] * 2 + [()] * 2
+    assert [item.scoring for item in (*job.settings, *job.also)] == [(("average_orders", True),)] * 2 + [()] * 4
     assert job.keep == "figures"  # as market/midlevel, the other row, asks
     list(todo.work(progress=False))
     assert not queue(["midlevel/market/midlevel"], profile="smoke", runs_dir=str(tmp_path)).jobs

@@ -13,7 +13,7 @@ from reidlib.data.pixels import read_image
 from reidlib.data.synthetic import knobs, named_world
 from reidlib.data.synthetic.settings import Knobs
 from reidlib.models import Encoding, build
-from reidlib.papers.controls import doubled, trained_otherwise
+from reidlib.papers.controls import crossed, doubled, trained_otherwise
 from reidlib.recipe import SEEN, Claim, Data, EvaluationSettings, Recipe, Row, options
 from reidlib.robustness import (
     NUISANCES,
@@ -174,6 +174,16 @@ def test_trained_otherwise_changes_one_thing_at_a_time():
     assert [row.recipe.validation for row in rows] == [0.5, 0.8, 0.1, 0.1]
     assert [row.recipe.datasets[0].preset for row in rows] == ["default", "default", *SEEN]
     assert all(replace(row.recipe, validation=0.1, datasets=(Data(),)) == recipe for row in rows)
+
+
+def test_a_crossed_row_is_the_same_training_scored_once_on_the_other_dataset():
+    recipe = Recipe("personnet", datasets=(Data(),))
+    settings = tuple(EvaluationSettings(Data(), protocol=name) for name in ("market1501", "single-shot"))
+    row = Row("market/x", "Market-1501", "X", None, recipe, settings, keep="figures", core=True, baseline=True)
+    (found,) = crossed([row])
+    assert (found.key, found.recipe, found.trials, found.added) == ("cross/x", recipe, 1, True)
+    assert (found.keep, found.core, found.baseline, found.printed) == ("", False, False, None)
+    assert found.evaluations == tuple(replace(item, data=Data("dukemtmc")) for item in settings)
 
 
 def test_what_a_claim_compares_is_also_trained_for_twice_as_long_with_its_parents():

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reidlib.papers.controls import trained_otherwise
+from reidlib.papers.controls import crossed, trained_otherwise
 from reidlib.recipe import (
     Data,
     EvaluationSettings,
@@ -75,7 +75,7 @@ LAPTOP: tuple[tuple[str, Options], ...] = (("xcorr", options(image_size=(80, 32)
 PAPER = Paper(
     key="baselines",
     title="Baselines",
-    rows=(*BASELINES, *trained_otherwise(BASELINES[-1])),
+    rows=(*BASELINES, *crossed(BASELINES), *trained_otherwise(BASELINES[-1])),
     claims=(),
     profiles=(
         ("smoke", Profile("tiny", 2e-5, pairs=8, queries=8, options=SMOKE, trials=1)),

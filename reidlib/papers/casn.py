@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reidlib.papers.controls import doubled, tuned
+from reidlib.papers.controls import crossed, doubled, tuned
 from reidlib.recipe import (
     Claim,
     Data,
@@ -369,6 +369,7 @@ PAPER = Paper(
     rows=(
         *(*TABLE_1, *TABLE_2, *TABLE_3, *DENSENET, *CONTROLS, SIDE_BY_SIDE, RERANKED, *OPEN, *TUNING),
         *doubled((*TABLE_3, *DENSENET, *CONTROLS), CLAIMS),
+        *crossed((SIDE_BY_SIDE, *(row for row in TABLE_3 if row.key in ("table3/market-ide", "table3/market-pcb")))),
     ),
     claims=CLAIMS,
     profiles=(

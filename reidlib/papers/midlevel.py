@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 from reidlib.papers import personnet
-from reidlib.papers.controls import doubled, trained_otherwise, tuned
+from reidlib.papers.controls import crossed, doubled, trained_otherwise, tuned
 from reidlib.recipe import (
     Claim,
     Data,
@@ -341,6 +341,7 @@ PAPER = Paper(
         *(*TABLE_1, *TABLE_2, *TABLE_3, *TABLE_4, *CROSS, *CONTROLS, *JITTER, *OPEN, *TUNING),
         *doubled((*TABLE_2, *TABLE_3, *TABLE_4, *CROSS, *CONTROLS), CLAIMS),
         *trained_otherwise(CONTROLS[0]),
+        *crossed(row for row in CONTROLS if row.key in ("market/midlevel", "market/as-printed")),
     ),
     claims=CLAIMS,
     profiles=(

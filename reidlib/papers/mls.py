@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reidlib.papers.controls import doubled, trained_otherwise, tuned
+from reidlib.papers.controls import crossed, doubled, trained_otherwise, tuned
 from reidlib.recipe import (
     Claim,
     Data,
@@ -324,6 +324,7 @@ PAPER = Paper(
         *(*TABLE_2, *TABLE_3, *TABLE_4, *TABLE_5, *LEVELS, *CONTROLS, SIDE_BY_SIDE, *OPEN, *TUNING),
         *doubled((*TABLE_2, *TABLE_3, *TABLE_4, *LEVELS, *CONTROLS), CLAIMS),
         *trained_otherwise(SIDE_BY_SIDE),
+        *crossed([SIDE_BY_SIDE]),
     ),
     claims=CLAIMS,
     profiles=(
