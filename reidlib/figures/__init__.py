@@ -14,6 +14,7 @@ from reidlib.figures.pictures import contact_sheet, covered, overlay, part_map, 
 from reidlib.figures.regions import coverage
 from reidlib.figures.similarity import outline, similarity_maps
 from reidlib.figures.stock import stock
+from reidlib.figures.summary import costs, forest, kept_shares, outcome_bars, transfers
 
 __all__ = [
     "attended",
@@ -22,13 +23,17 @@ __all__ = [
     "cmc_curves",
     "contact_sheet",
     "convergence",
+    "costs",
     "coverage",
     "covered",
     "dots",
     "effects",
+    "forest",
+    "kept_shares",
     "leads",
     "losses",
     "nuisance_curves",
+    "outcome_bars",
     "outline",
     "overlay",
     "pair_stages",
@@ -42,4 +47,5 @@ __all__ = [
     "similarity_maps",
     "stock",
     "style",
+    "transfers",
 ]
