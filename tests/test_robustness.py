@@ -181,7 +181,7 @@ def test_a_crossed_row_is_the_same_training_scored_once_on_the_other_dataset():
     settings = tuple(EvaluationSettings(Data(), protocol=name) for name in ("market1501", "single-shot"))
     row = Row("market/x", "Market-1501", "X", None, recipe, settings, keep="figures", core=True, baseline=True)
     (found,) = crossed([row])
-    assert (found.key, found.recipe, found.trials, found.added) == ("cross/x", recipe, 1, True)
+    assert (found.key, found.recipe, found.trials, found.added) == ("elsewhere/x", recipe, 1, True)
     assert (found.keep, found.core, found.baseline, found.printed) == ("", False, False, None)
     assert found.evaluations == tuple(replace(item, data=Data("dukemtmc")) for item in settings)
 

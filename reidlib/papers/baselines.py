@@ -75,7 +75,11 @@ LAPTOP: tuple[tuple[str, Options], ...] = (("xcorr", options(image_size=(80, 32)
 PAPER = Paper(
     key="baselines",
     title="Baselines",
-    rows=(*BASELINES, *crossed(BASELINES), *trained_otherwise(BASELINES[-1])),
+    rows=(
+        *BASELINES,
+        *crossed(row for row in BASELINES if row.key != "market/lomo"),
+        *trained_otherwise(BASELINES[-1]),
+    ),
     claims=(),
     profiles=(
         ("smoke", Profile("tiny", 2e-5, pairs=8, queries=8, options=SMOKE, trials=1)),

@@ -90,7 +90,7 @@ def crossed(rows: Iterable[Row]) -> tuple[Row, ...]:
     duke = Data("dukemtmc")
     return tuple(
         Row(
-            f"cross/{row.key.rpartition('/')[2]}",
+            f"elsewhere/{row.key.rpartition('/')[2]}",
             "Cross-domain",
             f"{row.label}, people of DukeMTMC-reID",
             recipe=row.recipe,

@@ -341,7 +341,7 @@ PAPER = Paper(
         *(*TABLE_1, *TABLE_2, *TABLE_3, *TABLE_4, *CROSS, *CONTROLS, *JITTER, *OPEN, *TUNING),
         *doubled((*TABLE_2, *TABLE_3, *TABLE_4, *CROSS, *CONTROLS), CLAIMS),
         *trained_otherwise(CONTROLS[0]),
-        *crossed(row for row in CONTROLS if row.key in ("market/midlevel", "market/as-printed")),
+        *crossed([CONTROLS[0]]),
     ),
     claims=CLAIMS,
     profiles=(
