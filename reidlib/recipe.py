@@ -225,14 +225,15 @@ class Claim:
 class Profile:
     """What a profile changes in a paper's recipes: lengths and sizes, never what its rows compare.
 
-    size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. share:
-    of a recipe's `steps`. pairs: image pairs a batch. people, images: a batch of identities. options: system
-    -> model options, among them `image_size`. trials: at most. alone: at most, of a row that no claim compares (of
-    others as many as the claims want, if that is more) and that is no core row.
+    size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. share: of a recipe's
+    `steps`. rate: a factor on its learning rate. pairs: image pairs a batch. people, images: a batch of identities.
+    options: system -> model options, among them `image_size`. trials: at most. alone: at most, of a row that no claim
+    compares (of others as many as the claims want, if that is more) and that is no core row.
     """
 
     size: str
     share: float = 1.0
+    rate: float = 1.0
     pairs: int | None = None
     people: int | None = None
     images: int | None = None
@@ -248,6 +249,7 @@ class Profile:
         scaled = replace(
             recipe,
             steps=steps,
+            optimiser=replace(recipe.optimiser, lr=self.rate * recipe.optimiser.lr),
             sampling=replace(recipe.sampling, **{name: n for name, n in batch.items() if n is not None}),
             validations=min(recipe.validations, steps),
             parent=None if recipe.parent is None else self.scale(recipe.parent),

@@ -378,15 +378,22 @@ def _synthetic(data: Data) -> bool:
 def rates(paper: Paper, results: Results) -> pd.DataFrame:
     """The rows of table "Tuning" with their learning rates and held-out accuracies, percent, in order of the rate."""
     rows = sorted((row for row in paper.rows if row.table == "Tuning" and row.recipe), key=_rate)
+    records = [trial.run.record for row in rows for trial in results[row.key] if trial.run]
+    # What a profile makes of the rates, as the runs tell.
+    factors = {
+        trial.run.record["recipe"]["optimiser"]["lr"] / _rate(row)
+        for row in rows
+        for trial in results[row.key]
+        if trial.run
+    }
     found = {
-        f"{_rate(row):g}": {
+        f"{_rate(row) * max(factors, default=1.0):g}": {
             "mean of a training": mean_sd(measured(results[row.key], 0, "mean_accuracy")),
             "at its end": mean_sd(measured(results[row.key], 0, "final_accuracy")),
         }
         for row in rows
     }
     frame = pd.DataFrame.from_dict(found, orient="index", dtype=object).rename_axis("learning rate")
-    records = [trial.run.record for row in rows for trial in results[row.key] if trial.run]
     said = {
         f"{item['recipe']['steps']:,} steps on {item['recipe']['datasets'][0]['name']}, profile {item['profile']}; "
         f"{item['device']}; {item['date']}."

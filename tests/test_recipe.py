@@ -8,6 +8,7 @@ from reidlib.recipe import (
     Data,
     EvaluationSettings,
     Optimiser,
+    Profile,
     Recipe,
     Sampling,
     Schedule,
@@ -83,6 +84,15 @@ def test_options_are_sorted_and_replaced_by_name() -> None:
     changed = RECIPE.with_options(kernel=4)
     assert dict(changed.options) == {"kernel": 4, "fc": (64, 64, 32)}
     assert dict(RECIPE.options)["kernel"] == 3
+
+
+def test_a_profile_scales_length_and_rate_of_a_recipe_and_of_its_parent() -> None:
+    rated = replace(RECIPE, steps=1000, optimiser=Optimiser(lr=0.01), parent=replace(RECIPE, steps=500))
+    scaled = Profile("small", 0.1, rate=10).scale(rated)
+    assert (scaled.steps, scaled.optimiser) == (100, Optimiser(lr=0.1))
+    assert scaled.parent is not None
+    assert scaled.parent.optimiser.lr == 10 * RECIPE.optimiser.lr
+    assert fingerprint(Profile("small").scale(rated)) == fingerprint(rated)
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), b"bytes", lambda: 0, 1j])

@@ -359,15 +359,15 @@ def test_rates_come_in_order_with_how_long_they_were_tried(make: Make) -> None:
     ]
     run = SimpleNamespace(
         record={
-            "recipe": {"steps": 1200, "datasets": [{"name": "plaza"}]},
+            "recipe": {"steps": 1200, "datasets": [{"name": "plaza"}], "optimiser": {"lr": 0.1}},
             "measures": {"mean_accuracy": 0.625, "final_accuracy": 0.75},
             **{"profile": "laptop", "device": "a device", "date": "2026-11-21"},
         }
     )
     found = rates(replace(PAPER, rows=tuple(rows)), {"tuning/0.1": [Trial(None)], "tuning/0.01": [Trial(run)]})
-    assert found.index.tolist() == ["0.01", "0.1"]
-    assert found.loc["0.01"].tolist() == ["62.5 (1)", "75.0 (1)"]
-    assert found.loc["0.1"].tolist() == ["not run", "not run"]
+    assert found.index.tolist() == ["0.1", "1"]  # this profile's rates are ten times the rows'
+    assert found.loc["0.1"].tolist() == ["62.5 (1)", "75.0 (1)"]
+    assert found.loc["1"].tolist() == ["not run", "not run"]
     assert found.attrs["notes"] == ["1,200 steps on plaza, profile laptop; a device; 2026-11-21."]
 
 
