@@ -13,7 +13,7 @@ from reidlib.data.pixels import read_image
 from reidlib.data.synthetic import knobs, named_world
 from reidlib.data.synthetic.settings import Knobs
 from reidlib.models import Encoding, build
-from reidlib.papers.controls import crossed, doubled, trained_otherwise
+from reidlib.papers.controls import crossed, doubled, reseeded, trained_otherwise
 from reidlib.recipe import SEEN, Claim, Data, EvaluationSettings, Recipe, Row, options
 from reidlib.robustness import (
     NUISANCES,
@@ -32,6 +32,7 @@ from reidlib.robustness import (
 )
 from reidlib.run import measure, train_and_evaluate
 from reidlib.store import RunStore
+from reidlib.study import study
 
 
 def run(groups, **nearer):
@@ -202,3 +203,25 @@ def test_what_a_claim_compares_is_also_trained_for_twice_as_long_with_its_parent
         (row.trials, row.keep, row.core, row.baseline, row.printed) == (1, "", False, False, None) for row in found
     )
     assert all(row.added for row in found)
+
+
+def test_other_seeds_change_nothing_but_the_seed():
+    settings = (EvaluationSettings(Data()), EvaluationSettings(Data(), protocol="single-shot"))
+    row = Row("market/x", "Market-1501", "X", recipe=Recipe("hagn", steps=9, seed=10), evaluations=settings, core=True)
+    found = reseeded(row, (1, 3))
+    assert [(one.key, one.table, one.trials, one.added, one.core) for one in found] == [
+        ("seeds/1", "Seeds", 1, True, False),
+        ("seeds/3", "Seeds", 1, True, False),
+    ]
+    assert [one.recipe for one in found] == [replace(row.recipe, seed=11), replace(row.recipe, seed=13)]
+    assert all(one.evaluations == settings for one in found)
+
+
+@pytest.mark.parametrize(("key", "row"), [("mls", "market/mls"), ("hagn", "market/hagn")])
+def test_a_row_and_its_other_seeds_share_a_world_but_no_run(key, row):
+    chapter = study(key, profile="laptop")
+    rows = [chapter.paper.row(name) for name in (row, "seeds/1", "seeds/2", "seeds/3")]
+    recipes = [chapter.recipe(one, 0, "laptop") for one in rows]
+    assert {recipe.datasets for recipe in recipes} == {recipes[0].datasets}
+    assert [recipe.seed for recipe in recipes] == [0, 1, 2, 3]
+    assert len({chapter.settings(one, 0, "laptop") for one in rows}) == 1

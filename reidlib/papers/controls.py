@@ -1,4 +1,4 @@
-"""Rows that follow from others by one rule: twice the steps, fewer people, worse images, another domain. Data only."""
+"""Rows that follow from others by one rule: twice the steps, other seeds, people, images or domains. Data only."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -37,6 +37,27 @@ def doubled(rows: Iterable[Row], claims: Iterable[Claim]) -> tuple[Row, ...]:
 def _twice(recipe: Recipe) -> Recipe:
     parent = None if recipe.parent is None else _twice(recipe.parent)
     return replace(recipe, steps=2 * recipe.steps, parent=parent)
+
+
+def reseeded(row: Row, seeds: Iterable[int]) -> tuple[Row, ...]:
+    """The row's training with other seeds in its first trial's world: what a seed changes, without a new world.
+
+    They are scored as the row is, and by `reidlib.robustness` on the same people.
+    """
+    assert row.recipe is not None
+    return tuple(
+        Row(
+            f"seeds/{seed}",
+            "Seeds",
+            f"{row.label}, seed {seed} in world 0",
+            recipe=replace(row.recipe, seed=row.recipe.seed + seed),
+            evaluations=row.evaluations,
+            trials=1,
+            added=True,
+            keep="trained",
+        )
+        for seed in seeds
+    )
 
 
 def tuned(recipe: Recipe, rates: Iterable[float]) -> tuple[Row, ...]:

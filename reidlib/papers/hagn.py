@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from reidlib.papers.controls import crossed, doubled, tuned
+from reidlib.papers.controls import crossed, doubled, reseeded, tuned
 from reidlib.recipe import (
     Claim,
     Data,
@@ -555,6 +555,7 @@ PAPER = Paper(
         *TUNING,
         *doubled((*TABLE_2, *TABLE_6, *TABLE_7, *TABLE_8, *TABLE_9, *TABLE_10, *JITTER, *OPEN), CLAIMS),
         *crossed([SIDE_BY_SIDE]),
+        *reseeded(SIDE_BY_SIDE, (1, 2, 3)),
     ),
     claims=CLAIMS,
     profiles=(

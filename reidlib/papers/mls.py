@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reidlib.papers.controls import crossed, doubled, trained_otherwise, tuned
+from reidlib.papers.controls import crossed, doubled, reseeded, trained_otherwise, tuned
 from reidlib.recipe import (
     Claim,
     Data,
@@ -325,6 +325,7 @@ PAPER = Paper(
         *doubled((*TABLE_2, *TABLE_3, *TABLE_4, *LEVELS, *CONTROLS), CLAIMS),
         *trained_otherwise(SIDE_BY_SIDE),
         *crossed([SIDE_BY_SIDE]),
+        *reseeded(SIDE_BY_SIDE, (1, 2, 3)),
     ),
     claims=CLAIMS,
     profiles=(
