@@ -31,7 +31,7 @@ LAYERS = [
     ("robustness",),
     ("run",),
     ("study", "difficulty", "tables", "figures"),
-    ("pages", "book", "queue"),
+    ("pages", "book", "queue", "transfer"),
     ("inventory",),
     ("__main__",),
 ]

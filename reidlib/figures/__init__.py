@@ -15,20 +15,34 @@ from reidlib.figures.regions import coverage
 from reidlib.figures.similarity import outline, similarity_maps
 from reidlib.figures.stock import stock
 from reidlib.figures.summary import costs, forest, kept_shares, outcome_bars, transfers
+from reidlib.figures.transfer import (
+    agreement_curves,
+    by_category,
+    detectable,
+    deviations,
+    heat_map,
+    printed_against_measured,
+    right_by_how_many,
+)
 
 __all__ = [
+    "agreement_curves",
     "attended",
     "bar_panels",
     "bars",
+    "by_category",
     "cmc_curves",
     "contact_sheet",
     "convergence",
     "costs",
     "coverage",
     "covered",
+    "detectable",
+    "deviations",
     "dots",
     "effects",
     "forest",
+    "heat_map",
     "kept_shares",
     "leads",
     "losses",
@@ -40,10 +54,12 @@ __all__ = [
     "paired_maps",
     "part_map",
     "people_sheet",
+    "printed_against_measured",
     "profiles",
     "rank_lists",
     "recall_curves",
     "responses",
+    "right_by_how_many",
     "similarity_maps",
     "stock",
     "style",
