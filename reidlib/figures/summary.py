@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -63,7 +64,7 @@ def outcome_bars(counts: pd.DataFrame) -> Figure:
     axes.grid(False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="claims", ylim=(len(counts) - 0.5, -0.5))
-    handles = [
+    handles: list[Artist] = [
         Patch(facecolor=colour, hatch=hatch, edgecolor=BLACK, linewidth=0.7, label=outcome)
         for outcome, (colour, _, hatch) in OUTCOMES.items()
         if outcome in counts and counts[outcome].any()
@@ -110,7 +111,7 @@ def forest(claims: pd.DataFrame) -> Figure:
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
     axes.set(xlabel="difference (points); right of 0: as the paper says", xlim=(-reach, reach), ylim=(y - 0.3, -0.7))
     present = [outcome for outcome in OUTCOMES if outcome in set(claims["outcome"]) and OUTCOMES[outcome][1]]
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=OUTCOMES[outcome][0], marker=OUTCOMES[outcome][1], linewidth=1.6, label=outcome)
         for outcome in present
     ]
@@ -141,13 +142,13 @@ def _claim(axes: Axes, y: float, claim: Mapping[Any, Any]) -> None:
             ends = [claim["printed"] + side * 1.96 * claim["printed_se"] for side in (-1, 1)]
             axes.plot(ends, [theirs, theirs], ":", color=BLACK, linewidth=1, gid="printed interval")
         axes.plot(claim["printed"], theirs, "D", color=BLACK, mfc="white", ms=4, mew=0.9, gid="printed")
-    style = {"color": GREY, "style": "italic"} if claim["outcome"] == "not run" else {}
+    style: dict[str, Any] = {"color": GREY, "style": "italic"} if claim["outcome"] == "not run" else {}
     axes.text(1.02, y, claim["note"], transform=axes.get_yaxis_transform(), va="center", fontsize=7, **style)
 
 
 def _ends(axes: Axes) -> list[float]:
     """The x of everything that a forest draws of its claims."""
-    return [float(x) for line in axes.lines if line.get_gid() for x in line.get_xdata()]
+    return [float(x) for line in axes.lines if line.get_gid() for x in np.asarray(line.get_xdata())]
 
 
 def costs(methods: pd.DataFrame, panels: Mapping[str, str], *, ylabel: str, reference: float = np.nan) -> Figure:
@@ -191,7 +192,7 @@ def costs(methods: pd.DataFrame, panels: Mapping[str, str], *, ylabel: str, refe
     grid[0, 0].set_ylabel(ylabel)
     grid[1, 0].set_yticks(range(len(methods)), list(methods.index))
     grid[1, 0].set_ylim(len(methods) - 0.5, -0.5)
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=GREY, marker="o", linestyle="none", label="as trained here, with its score"),
         Line2D([], [], color=GREY, marker="o", mfc="white", ls="none", label="at its paper's size, without a score"),
     ]
@@ -226,7 +227,7 @@ def transfers(scores: pd.DataFrame, *, home: str, away: str, xlabel: str) -> Fig
     axes.grid(False, axis="y")
     axes.set(xlabel=xlabel, ylim=(len(scores) - 0.5, -0.5))
     axes.set_xlim(left=0)
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=colour, marker="o", mfc=face, linewidth=1.4, label=label)
         for (colour, face, _), label in zip(looks.values(), (home, away), strict=True)
     ]
