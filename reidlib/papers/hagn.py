@@ -90,7 +90,7 @@ CODE_ERASE = (("flip", 0.5), ("erase", 0.5))
 FLIP = "market1501-flip"  # the released code adds the features of image and mirror image (HA-4)
 # The printed rate fine-tunes ImageNet's weights. From random ones it leaves the baseline at 6 % in the 400 steps of
 # laptop, in a development world. Ten times as high it reaches 46 %, but there, and at five times, the triplets of
-# "+ MPFE" pull all features into one point; at three times every row of Table VI that was tried learns.
+# "+ MPFE" pull all features into one point; at three times that row learns.
 FROM_SCRATCH = 3.0
 SCRATCH = "random initial weights instead of ImageNet's, except at profile paper; three times the rate at laptop"
 FEW, MANY = 5, 10  # replicates: many for printed effects under 2 points
