@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reidlib.recipe import DOUBLED, Claim, Data, EvaluationSettings, Paper, Row
+from reidlib.recipe import DOUBLED, Claim, Data, EvaluationSettings, Optimiser, Paper, Row
 from reidlib.store import Trial
 from reidlib.verdicts import (
     Verdict,
@@ -381,7 +381,7 @@ def rates(paper: Paper, results: Results) -> pd.DataFrame:
     records = [trial.run.record for row in rows for trial in results[row.key] if trial.run]
     # What a profile makes of the rates, as the runs tell.
     factors = {
-        trial.run.record["recipe"]["optimiser"]["lr"] / _rate(row)
+        trial.run.record["recipe"].get("optimiser", {}).get("lr", Optimiser().lr) / _rate(row)
         for row in rows
         for trial in results[row.key]
         if trial.run

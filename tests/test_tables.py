@@ -368,6 +368,8 @@ def test_rates_come_in_order_with_how_long_they_were_tried(make: Make) -> None:
     assert found.index.tolist() == ["0.1", "1"]  # this profile's rates are ten times the rows'
     assert found.loc["0.1"].tolist() == ["62.5 (1)", "75.0 (1)"]
     assert found.loc["1"].tolist() == ["not run", "not run"]
+    run.record["recipe"]["optimiser"] = {}  # a record leaves defaults out
+    assert rates(replace(PAPER, rows=tuple(rows)), {"tuning/0.1": [], "tuning/0.01": [Trial(run)]}).index[0] == "0.01"
     assert found.attrs["notes"] == ["1,200 steps on plaza, profile laptop; a device; 2026-11-21."]
 
 
