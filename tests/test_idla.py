@@ -52,18 +52,3 @@ def test_responses_end_in_the_softmax_of_compare() -> None:
     found = model.responses(a, b)
     torch.testing.assert_close(found["Softmax"], compared["logits"].softmax(1))
     torch.testing.assert_close(found["Summary"].flatten(1, 2), compared["difference"])
-
-
-def test_gradients_of_recomputed_differences_are_the_plain_ones() -> None:
-    torch.manual_seed(0)
-    model = build("idla", fc=4).double()
-    a, b = torch.randn(2, 5, 25, 37, 12, dtype=torch.float64, requires_grad=True)
-    plain = model._head(model._both(a, b))
-    compared = model.compare(Encoding(maps=a), Encoding(maps=b))["logits"]
-    weights = [model.summaries[0].weight, model.summaries[1].weight, model.fc.weight]
-    for expected, got in zip(
-        torch.autograd.grad(plain.square().sum(), weights),
-        torch.autograd.grad(compared.square().sum(), weights),
-        strict=True,
-    ):
-        torch.testing.assert_close(got, expected)

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from reidlib.models.base import Encoding, LogitLayer, ReIDModel, tiles
-from reidlib.models.blocks import PatchSummary, Stage, difference_grid, glorot, neighbourhoods
+from reidlib.models.base import Encoding, LogitLayer, ReIDModel
+from reidlib.models.blocks import PatchSummary, Stage, difference_grid, glorot
+from reidlib.models.differences import summed_differences
 
 CHANNELS = 25
 WINDOW = 5
@@ -24,7 +24,6 @@ class IDLA(ReIDModel):
     fc: width of the hidden fully connected layer.
     """
 
-    tile = 64  # an unfolded map is 25 times as large as the map
     pairs_per_block = (128, 512)
 
     def __init__(
@@ -54,18 +53,10 @@ class IDLA(ReIDModel):
 
     def compare(self, a: Encoding, b: Encoding) -> dict[str, Tensor]:
         """Gives "distance" (P,), "logits" (P, 2) = (different, same), "difference" (P, 50, 37, 12)."""
-        # Differences are 25 times the maps. On a CPU few pairs at once stay in its cache, and computing them
-        # again in the backward pass is faster than keeping them: 3 times in all for a batch of 64 pairs.
-        cpu = self.mean.device.type == "cpu"
-        parts = []
-        for rows in tiles(len(a), 4 if cpu else len(a)):
-            maps = a.maps[rows], b.maps[rows]
-            if cpu and torch.is_grad_enabled():
-                kept = checkpoint(self._both, *maps, use_reentrant=False, preserve_rng_state=False)
-            else:
-                kept = self._both(*maps)
-            parts.append(kept)
-        sums = [torch.cat(side) for side in zip(*parts, strict=True)]
+        sums = []
+        for summary, f, h in zip(self.summaries, (a.maps, b.maps), (b.maps, a.maps), strict=True):
+            summed = summed_differences(f, h, summary.weight)  # type: ignore[union-attr]
+            sums.append(torch.relu(summed + summary.bias[:, None, None]))  # type: ignore[index]
         logits = self._head(sums)
         return {
             "distance": logits[:, 0] - logits[:, 1],
@@ -73,49 +64,9 @@ class IDLA(ReIDModel):
             "difference": torch.cat(sums, 1),
         }
 
-    def _both(self, f: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """The summaries of both directions, each (P, 25, H, W), of aligned maps."""
-        a, b = self.prepare(Encoding(maps=f)), self.prepare(Encoding(maps=h))
-        return self._summary(0, a, b), self._summary(1, b, a)
-
-    def _summary(self, direction: int, own: Encoding, other: Encoding) -> Tensor:
-        """ReLU(summary(ReLU(K))), (..., 25, H, W), of prepared images; leading dimensions broadcast."""
-        weight, bias = self.summaries[direction].weight, self.summaries[direction].bias
-        k = (own.maps.unsqueeze(-3) - other.around).relu_()  # (..., C, 25, H, W)
-        # The channel and the place in the window lie as in the convolution's weight (D, C, 5, 5).
-        summed = weight.flatten(1) @ k.flatten(-4, -3).flatten(-2)  # type: ignore[operator,union-attr]
-        return (summed + bias[:, None]).relu_().unflatten(-1, k.shape[-2:])  # type: ignore[index]
-
     def _head(self, sums: Sequence[Tensor]) -> Tensor:
         across = [stage(x).flatten(1) for stage, x in zip(self.across, sums, strict=True)]
         return self.logits(torch.relu(self.fc(torch.cat(across, 1))))
-
-    def prepare(self, encodings: Encoding) -> Encoding:
-        """The maps, their unfolded neighbourhoods and the summaries of these; ReLU keeps K's from separating."""
-        own = {f"summary{i}": summary.other(encodings.maps) for i, summary in enumerate(self.summaries)}  # type: ignore[operator]
-        return Encoding(maps=encodings.maps, around=neighbourhoods(encodings.maps, WINDOW, WINDOW // 2), **own)
-
-    def block(self, queries: Encoding, gallery: Encoding) -> Tensor:
-        few = 2 if self.mean.device.type == "cpu" else len(gallery)  # differences that stay in a CPU's cache
-        sums: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for row in range(len(queries)):
-            for columns in tiles(len(gallery), few):
-                q, g = queries[row], gallery[columns]
-                sums[0].append(self._faster_summary(0, q, g))
-                sums[1].append(self._faster_summary(1, g, q))
-        logits = self._head([torch.cat(side) for side in sums])
-        return (logits[:, 0] - logits[:, 1]).view(len(queries), len(gallery))
-
-    def _faster_summary(self, direction: int, own: Encoding, other: Encoding) -> Tensor:
-        """`_summary` in one pass over the grid: ReLU(f - h) = max(f, h) - h, whose last term is one image's own.
-
-        Not for training: at f = h the maximum has another subgradient.
-        """
-        weight, bias = self.summaries[direction].weight.flatten(1), self.summaries[direction].bias  # type: ignore[operator,union-attr]
-        larger = torch.maximum(own.maps.unsqueeze(-3), other.around)  # (P, C, 25, H, W)
-        columns = larger.flatten(1, 2).flatten(2)  # (P, C 25, H W)
-        summed = torch.bmm(weight.expand(len(columns), -1, -1), columns).unflatten(-1, larger.shape[-2:])
-        return (summed - other.tensors[f"summary{direction}"] + bias[:, None, None]).relu_()  # type: ignore[index]
 
     @torch.no_grad()
     def responses(self, images_a: Tensor, images_b: Tensor) -> dict[str, Tensor]:

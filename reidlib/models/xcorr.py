@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from reidlib.models.base import Encoding, LogitLayer, ReIDModel, choose, tiles
 from reidlib.models.blocks import Stage, neighbourhoods
+from reidlib.models.differences import summed_differences
 
 CHANNELS = 25
 WINDOW = 5  # side of a patch
@@ -101,9 +102,7 @@ class XCorr(ReIDModel):
         )
         sums = [self.correlation.summary(torch.relu(correlation).flatten(1, 3))]
         if self.difference is not None:
-            around = [neighbourhoods(maps, WINDOW, WINDOW // 2) for maps in (a.maps, b.maps)]
-            both = torch.cat([a.maps[:, :, None] - around[1], b.maps[:, :, None] - around[0]], 1)
-            sums.append(self.difference.summary(torch.relu(both).flatten(1, 2)))
+            sums.append(self._difference_summary(a.maps, b.maps))
         logits = self._head(sums)
         return {"distance": logits[:, 0] - logits[:, 1], "logits": logits, "correlation": correlation}
 
@@ -114,11 +113,8 @@ class XCorr(ReIDModel):
         return self.logits(torch.relu(torch.cat(hidden, 1)))
 
     def prepare(self, encodings: Encoding) -> Encoding:
-        """The maps, their patches and, for the differences, their neighbourhoods."""
-        found = {"maps": encodings.maps, "patches": unit_patches(encodings.maps)}
-        if self.difference is not None:
-            found["around"] = neighbourhoods(encodings.maps, WINDOW, WINDOW // 2)
-        return Encoding(**found)
+        """The maps and their patches."""
+        return Encoding(maps=encodings.maps, patches=unit_patches(encodings.maps))
 
     def block(self, queries: Encoding, gallery: Encoding) -> Tensor:
         # Images beside the columns, so that every product below takes its tensors as they lie.
@@ -133,12 +129,8 @@ class XCorr(ReIDModel):
                 sums[rows, columns] = self._correlation_summary(own[:, :, :, rows], near)
         summaries = [sums.flatten(0, 1)]
         if self.difference is not None:
-            side = self._side(4 * channels * WINDOW**2 * height * width)
-            sums = torch.empty_like(sums)
-            for rows in tiles(len(queries), side):
-                for columns in tiles(len(gallery), side):
-                    sums[rows, columns] = self._difference_summary(queries[rows], gallery[columns])
-            summaries.append(sums.flatten(0, 1))
+            q = torch.arange(len(queries), device=self.mean.device).repeat_interleave(len(gallery))
+            summaries.append(self._difference_summary(queries.maps[q], gallery.maps.repeat(len(queries), 1, 1, 1)))
         logits = self._head(summaries)
         return (logits[:, 0] - logits[:, 1]).view(len(queries), len(gallery))
 
@@ -157,12 +149,9 @@ class XCorr(ReIDModel):
         summary = torch.stack(rows).unflatten(2, (-1, q, width)).permute(3, 2, 1, 0, 4)
         return summary + self.correlation.summary.bias.view(-1, 1, 1)  # type: ignore[union-attr]
 
-    def _difference_summary(self, queries: Encoding, gallery: Encoding) -> Tensor:
-        """(q, g, 25, H, W) of prepared images."""
+    def _difference_summary(self, f: Tensor, h: Tensor) -> Tensor:
+        """(P, 25, H, W) of aligned maps: IDLA's differences of either image, through one 1x1 convolution."""
         summary = self.difference.summary  # type: ignore[union-attr]
-        first, second = summary.weight.flatten(1).chunk(2, 1)  # type: ignore[operator]
-        own, other = queries.maps[:, None, :, None], gallery.maps[:, :, None]
-        one = (own - gallery.around).relu_().flatten(2, 3).flatten(3)  # (q, g, C 25, H W)
-        two = (other - queries.around[:, None]).relu_().flatten(2, 3).flatten(3)
-        summed = first @ one + second @ two + summary.bias[:, None]  # type: ignore[index]
-        return summed.unflatten(3, queries.maps.shape[2:])
+        first, second = summary.weight.view(CHANNELS, 2, -1, WINDOW, WINDOW).unbind(1)  # type: ignore[operator]
+        summed = summed_differences(f, h, first) + summed_differences(h, f, second)
+        return summed + summary.bias[:, None, None]  # type: ignore[index]
