@@ -228,7 +228,8 @@ class Profile:
     size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. share: of a recipe's
     `steps`. rate: a factor on its learning rate. pairs: image pairs a batch. people, images: a batch of identities.
     options: system -> model options, among them `image_size`. trials: at most. alone: at most, of a row that no claim
-    compares (of others as many as the claims want, if that is more) and that is no core row.
+    compares (of others as many as the claims want, if that is more) and that is no core row. seen: so many first trials
+    had their test scores seen while settings were chosen; claims count those after them.
     """
 
     size: str
@@ -241,6 +242,7 @@ class Profile:
     options: tuple[tuple[str, Options], ...] = ()
     trials: int | None = None
     alone: int | None = None
+    seen: int = 0
 
     def scale(self, recipe: Recipe) -> Recipe:
         """The recipe as this profile runs it, and its parents with it."""

@@ -147,9 +147,10 @@ class Study:
 
     def trials(self, row: Row, profile: str) -> tuple[int, ...]:
         """The row's trials in this study."""
-        scale = self.scale(profile)
-        alone = None if row.core or scale.alone is None else max(scale.alone, self._replicates(row))
-        most = min([row.trials, *(limit for limit in (scale.trials, alone) if limit is not None)])
+        scale, compared = self.scale(profile), self._replicates(row, profile)
+        alone = None if row.core or scale.alone is None else max(scale.alone, compared)
+        limits = [limit for limit in (scale.trials, alone) if limit is not None]
+        most = min([max(row.trials, compared), *limits])
         return tuple(trial for trial in range(most) if self.seeds is None or trial in self.seeds)
 
     def find(self, row: Row, trial: int, profile: str) -> Run | None:
@@ -206,23 +207,24 @@ class Study:
                     continue
                 keep = row.keep if trial == 0 else ""
                 asked, also = (settings, ()) if row in rows else ((), settings)
-                rank = self._rank(row, trial)
+                rank = self._rank(row, trial, profile)
                 jobs.append(Job(row, trial, profile, recipe, asked, keep, rank, self.paper.key, also))
         if absent is not None and not jobs:
             raise absent
         chosen = {fingerprint(job.recipe) for job in jobs if job.row in rows}
         return merged(job for job in jobs if fingerprint(job.recipe) in chosen)
 
-    def _rank(self, row: Row, trial: int) -> int:
+    def _rank(self, row: Row, trial: int, profile: str) -> int:
         """`Job.rank` of a row's trial."""
-        if trial < self._replicates(row):
+        if trial < self._replicates(row, profile):
             return min(trial, 1)
         return 2 if row.core else 3
 
-    def _replicates(self, row: Row) -> int:
-        """How many trials of a row the claims compare."""
+    def _replicates(self, row: Row, profile: str) -> int:
+        """How many trials the claims want of a row: those that they compare, after those that they do not count."""
         claims = self.paper.claims
-        return max((claim.replicates for claim in claims for pair in claim.pairs if row.key in pair), default=0)
+        found = max((claim.replicates for claim in claims for pair in claim.pairs if row.key in pair), default=0)
+        return found + self.scale(profile).seen if found else 0
 
     def missing(self, select: str = "") -> list[Job]:
         """The jobs whose run, or one of its evaluations, is not in the store."""

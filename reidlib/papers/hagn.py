@@ -572,7 +572,7 @@ PAPER = Paper(
                 trials=1,
             ),
         ),
-        ("laptop", Profile("small", 0.0132, rate=FROM_SCRATCH, queries=50, options=LAPTOP, alone=1)),
+        ("laptop", Profile("small", 0.0132, rate=FROM_SCRATCH, queries=50, options=LAPTOP, alone=1, seen=1)),
         ("gpu", Profile("market", 0.09, alone=1)),
         ("paper", Profile("market", options=(("hagn", options(pretrained=True)),))),
     ),
