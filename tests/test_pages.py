@@ -114,6 +114,13 @@ def test_a_table_is_drawn_with_what_its_cells_are():
     assert "not run" in repr(page)
 
 
+@pytest.mark.parametrize(("columns", "wide"), [(6, False), (7, True)])
+def test_a_table_of_many_columns_takes_the_margin(columns, wide):
+    drawn = show(pd.DataFrame([range(columns)]))._repr_html_()
+    assert drawn.startswith('<div class="full-width"><table') is wide
+    assert drawn.count("<div") == drawn.count("</div>")
+
+
 def test_a_table_can_be_saved_with_all_its_digits():
     columns = pd.MultiIndex.from_tuples([("A", "mAP", "printed"), ("A", "mAP", "here"), ("A", "mAP", "difference")])
     cells = [["1.0", mean_sd(np.array([2.0, 2.125])), "baseline"], ["9", "not run", Shown("+8.0", printed=8.0)]]
