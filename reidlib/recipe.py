@@ -178,11 +178,12 @@ class Row:
 
     key: unique within the paper, e.g. "table4/personnet". printed: (table, row) as in `data/paper_values.csv`.
     recipe: None for numbers the paper only quotes. evaluations: one per column group of the table, on the
-    paper's dataset. trials: trial t uses seed t and, on synthetic data, world t. deviations: known differences
-    from the paper. added: a control row the paper does not have. keep: what the first trial keeps beside its scores
-    and weights: a table of `reidlib.robustness`, of few settings (trained) or all, or all that its figures need.
-    core: one of the few rows that `recompute=core` trains. baseline: the others of its table are held against it; two
-    have it where the paper only quotes its own. against: the key of the row that this one is held against instead.
+    paper's dataset. trials: trial t uses seed t and, on synthetic data, world t; a claim may want more. deviations:
+    known differences from the paper. added: a control row the paper does not have. keep: what the first trial keeps
+    beside its scores and weights: a table of `reidlib.robustness`, of few settings (trained) or all, or all that its
+    figures need. core: one of the few rows that `recompute=core` trains. baseline: the others of its table are held
+    against it; two have it where the paper only quotes its own. against: the key of the row that this one is held
+    against instead.
     """
 
     key: str

@@ -1,11 +1,9 @@
 """CASN (2019): its tables, figures and claims as rows. Data only; CA-numbers as in `reidlib.models.casn`."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from reidlib.papers.controls import crossed, doubled, tuned
+from reidlib.papers.controls import claim, crossed, doubled, tuned
 from reidlib.recipe import (
-    Claim,
     Data,
     EvaluationSettings,
     Optimiser,
@@ -58,7 +56,6 @@ ON_IDE = CASN.with_options(base="ide")
 SCRATCH = "random initial weights instead of ImageNet's, except at profile paper"
 PROBABILITY = "L_ia on the probability of the class instead of its score, which has no lower bound (CA-5)"
 FEATURE = options(attention=False)
-FEW, MANY = 5, 10  # replicates: many for printed effects under 2 points
 
 
 def _on(data: Data, recipe: Recipe) -> Recipe:
@@ -148,7 +145,6 @@ TABLE_3 = tuple(
         recipe.with_options(base=base),
         data,
         label.format(name),
-        trials=MANY if data == MARKET and recipe != BASELINE else FEW,
         core=key in CORE,
         keep="figures" if key in SHOWN else "",
         against="" if recipe == BASELINE else f"table3/{side}-{base}",
@@ -197,7 +193,6 @@ CONTROLS = (
             recipe.with_options(base=base),
             scoring=FEATURE,
             added=True,
-            trials=FEW if recipe == BCE else MANY,
         )
         for base, name in BASES
         for variant, label, recipe in (*VARIANTS[2:], ("{}-bce", "{} + BCE", BCE))
@@ -274,33 +269,6 @@ OPEN = (
 TUNING = tuned(ON_IDE, (0.01, 0.03, 0.1))
 
 
-def _claim(
-    key: str,
-    statement: str,
-    source: str,
-    pairs: Sequence[tuple[str, str]],
-    printed: float | None = None,
-    measure: str = "mean_ap",
-) -> Claim:
-    """printed: the effect in points of mAP, the smallest where there are several pairs; None where we added a row.
-
-    The margin is half of it, within 0.3 to 1.0.
-    """
-    margin = 1.0 if printed is None else min(1.0, max(0.3, printed / 2))
-    many = printed is not None and printed < 2
-    return Claim(
-        key,
-        statement,
-        source,
-        tuple(pairs),
-        measure=measure,
-        margin=margin,
-        printed_effect=printed,
-        replicates=MANY if many else FEW,
-        added=printed is None,
-    )
-
-
 def _both(
     better: str, worse: str, better_in: str = "table3/market-", worse_in: str = "table3/market-"
 ) -> list[tuple[str, str]]:
@@ -310,48 +278,48 @@ def _both(
 
 # Printed effects: the smallest of Table 3's on Market-1501.
 CLAIMS = (
-    _claim("ia", "Identification attention helps either baseline", "Table 3", _both("{}-ia", "{}"), 4.5),
-    _claim("sa", "Siamese attention helps either baseline", "Table 3", _both("{}-sa", "{}"), 5.3),
-    _claim(
+    claim("ia", "Identification attention helps either baseline", "Table 3", _both("{}-ia", "{}"), 4.5),
+    claim("sa", "Siamese attention helps either baseline", "Table 3", _both("{}-sa", "{}"), 5.3),
+    claim(
         "sa-not-bce",
         "Siamese attention helps beyond the BCE loss that it contains",
         "Table 3",
         _both("{}-sa", "{}-bce", worse_in="controls/"),
     ),
-    _claim(
+    claim(
         "full",
         "Both attentions together beat either alone",
         "Table 3",
         [*_both("casn-{}", "{}-ia"), *_both("casn-{}", "{}-sa")],
         0.2,
     ),
-    _claim(
+    claim(
         "sa-over-ia",
         "Siamese attention helps more than identification attention",
         "Table 3",
         _both("{}-sa", "{}-ia"),
         0.8,
     ),
-    _claim(
+    claim(
         "attention-at-test",
         "Comparing attention at test helps the same network's feature",
         "Sec. 4",
         [*_both("{}-sa", "{}-sa", worse_in="feature/"), *_both("casn-{}", "casn-{}", worse_in="feature/")],
     ),
-    _claim(
+    claim(
         "densenet",
         "CASN helps a DenseNet baseline too",
         "Sec. 4.1",
         [("densenet/casn-ide", "densenet/ide")],
     ),
-    _claim(
+    claim(
         "consistent-profiles",
         "Siamese attention lowers the attention distance of one person's images against that of two people's",
         "Fig. 7",
         _both("{}-sa", "{}-bce", worse_in="controls/"),
         measure="attention_distance_share",
     ),
-    _claim(
+    claim(
         "more-of-the-person",
         "Identification attention lies more on the person where it is trained",
         "Fig. 4",

@@ -1,11 +1,43 @@
-"""Rows that follow from others by one rule: twice the steps, other seeds, people, images or domains. Data only."""
+"""What follows by one rule in every paper: claims from printed effects; rows of other lengths, seeds or people."""
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
 
 from reidlib.recipe import DOUBLED, SEEN, Claim, Data, EvaluationSettings, Recipe, Row
 
 PEOPLE = {"half": 0.5, "fifth": 0.8}  # of the training people, by the share held out of training instead
+
+
+def claim(
+    key: str,
+    statement: str,
+    source: str,
+    pairs: Iterable[tuple[str, str]],
+    printed: float | None = None,
+    *,
+    measure: str = "mean_ap",
+    relation: Literal["greater", "similar"] = "greater",
+    replicates: int = 5,
+    added: bool | None = None,
+) -> Claim:
+    """A claim as the rule sets it up: the margin is half the printed effect, within 0.3 to 1.0, and 1.0 where none is.
+
+    printed: in points, the smallest where there are several pairs. Effects under 2 points want 10 replicates. added:
+    whether we added what is compared; by default that is where no effect is printed.
+    """
+    return Claim(
+        key,
+        statement,
+        source,
+        tuple(pairs),
+        measure=measure,
+        relation=relation,
+        margin=1.0 if printed is None else min(1.0, max(0.3, printed / 2)),
+        printed_effect=printed,
+        replicates=10 if printed is not None and printed < 2 else replicates,
+        added=printed is None if added is None else added,
+    )
 
 
 def doubled(rows: Iterable[Row], claims: Iterable[Claim]) -> tuple[Row, ...]:

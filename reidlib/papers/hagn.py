@@ -1,12 +1,10 @@
 """HAGN (2020): its tables, figures and claims as rows. Data only; HA-numbers as in `reidlib.models.hagn`."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from reidlib.papers.controls import crossed, doubled, reseeded, tuned
+from reidlib.papers.controls import claim, crossed, doubled, reseeded, tuned
 from reidlib.recipe import (
-    Claim,
     Data,
     EvaluationSettings,
     Optimiser,
@@ -93,7 +91,6 @@ FLIP = "market1501-flip"  # the released code adds the features of image and mir
 # test world, so that its rows are no test of settings fixed beforehand (the chapter says more).
 FROM_SCRATCH = 3.0
 SCRATCH = "random initial weights instead of ImageNet's, except at profile paper; three times the rate at laptop"
-FEW, MANY = 5, 10  # replicates: many for printed effects under 2 points
 
 
 def _row(key: str, table: str, label: str, recipe: Recipe, data: Data, printed: str = "", **extra: object) -> Row:
@@ -168,7 +165,6 @@ TABLE_6 = (
             _on(data, recipe),
             data,
             label,
-            trials=MANY,
             core=data == MARKET and recipe in (BASELINE, BMM),
             keep="figures" if data == MARKET and recipe in (BASELINE, HAGN) else "",  # Fig. 8
             against=f"table6/{side}-{ADDS_TO[key]}" if key in ADDS_TO else "",
@@ -183,7 +179,6 @@ TABLE_6 = (
         FUSED,
         MARKET,
         added=True,
-        trials=MANY,
         against="table6/market-mgo",
     ),
 )
@@ -209,7 +204,6 @@ TABLE_8 = (
             _on(source, recipe),
             target,
             label,
-            trials=MANY,
             against=f"table8/{side}-{ADDS_TO[key]}" if key in ADDS_TO else "",
         )
         for side, source, target in (("duke-market", DUKE, MARKET), ("market-duke", MARKET, DUKE))
@@ -240,7 +234,6 @@ TABLE_9 = tuple(
         BMM.with_options(stages=stages, order=order),
         MARKET,
         printed,
-        trials=MANY,
         baseline=key == "none",
     )
     for key, printed, stages, order in (
@@ -264,7 +257,6 @@ TABLE_10 = tuple(
         _on(data, HAGN.with_options(stages=stages)),
         data,
         printed,
-        trials=MANY if data == MARKET and key in ("4", "2-4", "all") else FEW,
         against="" if key == "4" else f"table10/{side}-4",
     )
     for side, data in (("market", MARKET), ("duke", DUKE))
@@ -297,7 +289,6 @@ README = tuple(
             ),
         ),
         (EvaluationSettings(data, protocol="market1501-flip-trapezoid"),),
-        trials=FEW,
         deviations=(SCRATCH,),
     )
     for data in (DETECTED, LABELED, DUKE)
@@ -346,41 +337,37 @@ JITTER = tuple(
 # What the paper leaves open or contradicts: one change at a time, against table2/ours.
 OPEN = (
     *(
-        _row(f"open/{key}", "Open points", label, recipe, MARKET, added=True, trials=trials)
-        for key, label, recipe, trials in (
-            ("average", "MPFE with average pooling alone (Sec. III-D)", HAGN.with_options(extractor="avg"), FEW),
-            ("leaky", "Leaky ReLU, as released (HA-1)", HAGN.with_options(activation="leaky"), 3),
-            ("triplet-after", "Triplets after batch norm, as released (HA-3)", HAGN.with_options(triplets="after"), 3),
+        _row(f"open/{key}", "Open points", label, recipe, MARKET, added=True, trials=3)
+        for key, label, recipe in (
+            ("average", "MPFE with average pooling alone (Sec. III-D)", HAGN.with_options(extractor="avg")),
+            ("leaky", "Leaky ReLU, as released (HA-1)", HAGN.with_options(activation="leaky")),
+            ("triplet-after", "Triplets after batch norm, as released (HA-3)", HAGN.with_options(triplets="after")),
             (
                 "triplet-21",
                 "A triplet loss a window, not a level (Sec. III-D)",
                 HAGN.with_options(triplet_per="window"),
-                3,
             ),
-            ("cam-before", "CAM as Eq. 2 prints it (HA-5)", HAGN.with_options(cam_sum="before"), 3),
-            ("sam-pooled", "SAM after the max-pooling (HA-20)", HAGN.with_options(attend="pooled"), 3),
-            ("warm-up", "Warm-up to the full rate, as released (HA-7)", replace(HAGN, schedule=CODE_WARM), 3),
+            ("cam-before", "CAM as Eq. 2 prints it (HA-5)", HAGN.with_options(cam_sum="before")),
+            ("sam-pooled", "SAM after the max-pooling (HA-20)", HAGN.with_options(attend="pooled")),
+            ("warm-up", "Warm-up to the full rate, as released (HA-7)", replace(HAGN, schedule=CODE_WARM)),
             (
                 "nesterov",
                 "Nesterov momentum anew every epoch, as released (HA-8)",
                 replace(
                     HAGN, optimiser=replace(HAGN.optimiser, nesterov=True, forget=TRAIN_IMAGES["market1501"] // BATCH)
                 ),
-                3,
             ),
             (
                 "erase-inside",
                 "Erased boxes inside the image, as released (HA-10)",
                 replace(HAGN, augment=CODE_ERASE),
-                3,
             ),
             (
                 "stage-4-erasing",
                 "Stage 4, erasing the only trick (HA-13)",
                 replace(HAGN.with_options(stages=(4,)), schedule=FALLS, objective_options=BASELINE.objective_options),
-                3,
             ),
-            ("baseline-triplet", "Baseline with the triplet loss (HA-15)", replace(BASELINE, loss_weights=()), 3),
+            ("baseline-triplet", "Baseline with the triplet loss (HA-15)", replace(BASELINE, loss_weights=())),
         )
     ),
     *(
@@ -405,35 +392,6 @@ OPEN = (
 TUNING = tuned(HAGN, (3e-3, 1e-2, 3e-2))
 
 
-def _claim(
-    key: str,
-    statement: str,
-    source: str,
-    pairs: Sequence[tuple[str, str]],
-    printed: float | None = None,
-    replicates: int = FEW,
-    measure: str = "mean_ap",
-) -> Claim:
-    """printed: the effect in points of mAP, the smallest where there are several pairs; None where we added a row.
-
-    The margin is half of it, within 0.3 to 1.0.
-    """
-    margin = 1.0 if printed is None else min(1.0, max(0.3, printed / 2))
-    replicates = MANY if printed is not None and printed < 2 else replicates
-    added = printed is None
-    return Claim(
-        key,
-        statement,
-        source,
-        tuple(pairs),
-        measure=measure,
-        margin=margin,
-        printed_effect=printed,
-        replicates=replicates,
-        added=added,
-    )
-
-
 def _steps(side: str, *keys: str) -> list[tuple[str, str]]:
     """(row, the row before it) of rows in order."""
     return [(f"{side}{key}", f"{side}{before}") for before, key in pairwise(keys)]
@@ -441,47 +399,45 @@ def _steps(side: str, *keys: str) -> list[tuple[str, str]]:
 
 ALL_STEPS = [key for key, _, _ in CUMULATIVE]
 CLAIMS = (
-    _claim(
-        "tricks", "The bag of tricks helps the baseline", "Table VI", _steps("table6/market-", *ALL_STEPS[:2]), 10.8
-    ),
-    _claim("mpfe", "MPFE helps", "Table VI", _steps("table6/market-", *ALL_STEPS[1:3]), 1.5),
-    _claim("mgo", "MGO helps", "Table VI", _steps("table6/market-", *ALL_STEPS[2:4]), 3.1),
-    _claim(
+    claim("tricks", "The bag of tricks helps the baseline", "Table VI", _steps("table6/market-", *ALL_STEPS[:2]), 10.8),
+    claim("mpfe", "MPFE helps", "Table VI", _steps("table6/market-", *ALL_STEPS[1:3]), 1.5),
+    claim("mgo", "MGO helps", "Table VI", _steps("table6/market-", *ALL_STEPS[2:4]), 3.1),
+    claim(
         "sam",
         "SAM, with the fusion it is printed with, helps",
         "Table VI",
         _steps("table6/market-", *ALL_STEPS[3:5]),
         0.7,
     ),
-    _claim(
+    claim(
         "fusion-alone",
         "Fusion helps without attention",
         "Table VI",
         [("table6/market-fused", "table6/market-mgo")],
     ),
-    _claim(
+    claim(
         "sam-alone",
         "SAM helps where fusion is there already",
         "Table VI",
         [("table6/market-sam", "table6/market-fused")],
     ),
-    _claim("cam", "CAM helps", "Table VI", _steps("table6/market-", *ALL_STEPS[4:]), 0.5),
-    _claim("duke-steps", "Every component helps on DukeMTMC-reID", "Table VI", _steps("table6/duke-", *ALL_STEPS), 0.2),
-    _claim(
+    claim("cam", "CAM helps", "Table VI", _steps("table6/market-", *ALL_STEPS[4:]), 0.5),
+    claim("duke-steps", "Every component helps on DukeMTMC-reID", "Table VI", _steps("table6/duke-", *ALL_STEPS), 0.2),
+    claim(
         "single-additions",
         "Every component alone helps the baseline",
         "Table VII",
         [(f"table7/{key}", "table7/baseline") for key in ("tricks", "mgo", "mpfe", "sam", "cam")],
         5.8,
     ),
-    _claim(
+    claim(
         "duke-market-steps",
         "Every component helps people of Market-1501, trained on Duke",
         "Table VIII",
         _steps("table8/duke-market-", *ALL_STEPS),
         0.48,
     ),
-    _claim(
+    claim(
         "market-duke-steps",
         "Every component helps people of Duke, trained on Market-1501",
         "Table VIII",
@@ -489,7 +445,7 @@ CLAIMS = (
         0.95,
     ),
     *(
-        _claim(
+        claim(
             f"cross-{key}",
             f"{label} helps across domains",
             "Table VIII",
@@ -497,35 +453,35 @@ CLAIMS = (
         )
         for key, label in (("erasing", "Random erasing"), ("warm-up", "Warm-up"), ("smoothing", "Label smoothing"))
     ),
-    _claim(
+    claim(
         "order",
         "SAM, then the concatenation, then CAM beats every other order",
         "Table IX",
         [("table9/s-concat-c", row.key) for row in TABLE_9 if row.key != "table9/s-concat-c"],
         0.5,
     ),
-    _claim(
+    claim(
         "more-stages",
         "All stages beat stages 2-4, and these beat stage 4",
         "Table X",
         _steps("table10/market-", "4", "2-4", "all"),
         0.74,
     ),
-    _claim(
+    claim(
         "higher-stages",
         "Stage 4 beats 3, 3 beats 2, and 2 beats 1",
         "Table X",
         _steps("table10/market-", "1", "2", "3", "4"),
         2.62,
     ),
-    _claim(
+    claim(
         "both-poolings",
         "Maximum and average pooling beat average pooling",
         "Sec. III-D",
         [("table2/ours", "open/average")],
     ),
-    _claim("jitter", "MGO helps on hard boxes", "Sec. I", [("jitter/hard-mgo", "jitter/hard-mpfe")]),
-    _claim(
+    claim("jitter", "MGO helps on hard boxes", "Sec. I", [("jitter/hard-mgo", "jitter/hard-mpfe")]),
+    claim(
         "more-of-the-person",
         "The full model's last stage lies more on the person than the baseline's",
         "Fig. 8",

@@ -1,11 +1,10 @@
 """MLS (Guo and Cheung, 2018): its tables, figures and claims as rows. Data only; MLS-numbers as in the model."""
 
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from reidlib.papers.controls import crossed, doubled, reseeded, trained_otherwise, tuned
+from reidlib.papers.controls import claim, crossed, doubled, reseeded, trained_otherwise, tuned
 from reidlib.recipe import (
-    Claim,
     Data,
     EvaluationSettings,
     Optimiser,
@@ -165,7 +164,6 @@ LEVELS = tuple(
         "Levels",
         f"{name}, conv3 not pooled",
         (MLS if 4 in levels else SHARED).with_options(levels=levels),  # with level 4 it is not pooled anyway
-        trials=10,
         added=True,
         baseline=key == "l2",
     )
@@ -223,48 +221,31 @@ OPEN = tuple(
 TUNING = tuned(replace(MLS, datasets=(MARKET,)), (1.5e-4, 5e-4, 1.5e-3))
 
 
-def _claim(
-    key: str,
-    statement: str,
-    source: str,
-    pairs: Sequence[tuple[str, str]],
-    printed: float | None = None,
-    **extra: object,
-) -> Claim:
-    """printed: the effect in points of rank-1, the smallest where there are several pairs; None where we added a row.
-
-    The margin is half of it, within 0.3 to 1.0.
-    """
-    margin = 1.0 if printed is None else min(1.0, max(0.3, printed / 2))
-    given = {"margin": margin, "replicates": 10 if printed is not None and printed < 2 else 5, **extra}
-    added = printed is None
-    return Claim(key, statement, source, tuple(pairs), "rank1", printed_effect=printed, added=added, **given)  # type: ignore[arg-type]
-
-
+by_rank1 = partial(claim, measure="rank1")  # single-shot, as the paper scores
 # Levels are compared on the shared trunk; the effects are Table 3's.
 CLAIMS = (
-    _claim(
+    by_rank1(
         "two-levels",
         "Two levels together beat either alone",
         "Table 3",
         [("levels/l23", "levels/l2"), ("levels/l23", "levels/l3")],
         2.9,
     ),
-    _claim(
+    by_rank1(
         "three-levels",
         "Three levels together beat any alone",
         "Table 3",
         [("levels/l234", f"levels/{level}") for level in ("l2", "l3", "l4")],
         7.3,
     ),
-    _claim(
+    by_rank1(
         "higher-levels",
         "The higher the level, the more its similarity tells",
         "Table 3",
         [("levels/l4", "levels/l3"), ("levels/l3", "levels/l2")],
         1.85,
     ),
-    _claim(
+    by_rank1(
         "l4-alone",
         "Level 4 alone does about as well as levels 2 and 3 together",
         "Sec. 4.4",
@@ -272,34 +253,34 @@ CLAIMS = (
         -0.3,
         relation="similar",
     ),
-    _claim(
+    by_rank1(
         "ranking-loss",
         "Training with the ranking loss helps the classification, by which both rank here",
         "Table 3",
         [("softmax/l23", "table3/cls")],
         3.55,
     ),
-    _claim(
+    by_rank1(
         "ranking-score",
         "The second term of Eq. 7 helps the same network's ranking",
         "Eq. 7",
         [("table3/l23", "softmax/l23")],
     ),
-    _claim(
+    by_rank1(
         "dividing",
         "Divided maps beat undivided ones, even if the parts are only cropped",
         "Table 4",
         [("table4/c2", "table4/c1"), ("table4/c4", "table4/c1")],
         2.6,
     ),
-    _claim(
+    by_rank1(
         "transformer",
         "Transformed parts beat cropped ones",
         "Table 4",
         [("table4/c4", "table4/c2")],
         4.45,
     ),
-    _claim(
+    by_rank1(
         "beats-x-corr",
         "Two levels beat X-Corr",
         "Table 2",

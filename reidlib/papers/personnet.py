@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from reidlib.papers.controls import crossed, doubled, trained_otherwise
+from reidlib.papers.controls import claim, crossed, doubled, trained_otherwise
 from reidlib.recipe import (
-    Claim,
     Data,
     EvaluationSettings,
     Optimiser,
@@ -199,63 +198,52 @@ FIGURE_5 = (
 
 # Margins are half the printed effect, clipped to 0.3-1.0 points; where the paper prints no effect, 1.0.
 CLAIMS = (
-    Claim(
+    claim(
         "beats-idla",
         "PersonNet is more accurate than IDLA, the network it deepens",
         "Tables II-IV",
         (("table4/personnet", "table4/idla"),),
-        margin=1.0,
-        printed_effect=6.14,
+        6.14,
     ),
-    Claim(
+    claim(
         "beats-idla-rmsprop",
         "PersonNet is more accurate than IDLA trained with the same optimiser",
         "Tables II-IV",
         (("table4/personnet", "table4/idla-rmsprop"),),
-        margin=1.0,
-        added=True,
     ),
-    Claim(
+    claim(
         "depth",
         "Ten weight layers are more accurate than seven",
         "Sec. I",
         (("table4/personnet", "table4/seven-layers"),),
-        margin=1.0,
-        added=True,
     ),
-    Claim(
+    claim(
         "rmsprop-converges-faster",
         "RMSProp converges faster than SGD: higher mean held-out accuracy over equal steps",
         "Fig. 5",
         (("fig5/rmsprop", "fig5/sgd"),),
         measure="mean_accuracy",
-        margin=1.0,
+        added=False,
     ),
-    Claim(
+    claim(
         "online-sampling",
         "As many negatives as positives beat negatives grown to 5:1",
         "Sec. IV-B",
         (("table4/personnet", "table4/negatives-5"),),
-        margin=1.0,
-        added=True,
     ),
-    Claim(
+    claim(
         "difference-layer",
         "Training makes the difference layer answer more strongly to two people than to one, beyond random weights",
         "Fig. 3",
         (("table4/personnet", "table4/untrained"),),
         measure="difference_energy_share",
-        margin=1.0,
-        added=True,
     ),
-    Claim(
+    claim(
         "one-sided",
         "The one-sided difference does about as well as the symmetric one",
         "Sec. III-B",
         (("table4/personnet", "table4/symmetric"),),
         relation="similar",
-        margin=1.0,
-        added=True,
     ),
 )
 
