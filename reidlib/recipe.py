@@ -203,7 +203,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of a paper as a comparison of rows (the rule is `reidlib.tables.verdict`).
+    """One statement of a paper as a comparison of rows (the rule is `reidlib.verdicts.verdict`).
 
     pairs: ((row that should be higher, row it is compared with), ...), all of which must hold.
     measure: "mean_ap", "rank1", or a per-run measure in `run.json` such as "mean_accuracy".

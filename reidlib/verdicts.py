@@ -1,6 +1,6 @@
 """The rule by which runs decide a claim: paired replicates, a t interval, a margin fixed before, Holm.
 
-All numbers of one call share one unit, whichever it is; `reidlib.tables` uses points (of 100).
+All numbers of one call share one unit, whichever it is; `reidlib.claims` uses points (of 100).
 """
 
 from collections.abc import Sequence

@@ -27,11 +27,11 @@ LAYERS = [
     ("objectives", "complexity", "maps"),
     ("training", "evaluation"),
     ("store", "verdicts", "mining"),
-    ("coverage", "archive"),
+    ("coverage", "archive", "examples"),
     ("robustness",),
     ("run",),
     ("study", "difficulty", "tables", "figures"),
-    ("pages", "book", "queue", "transfer"),
+    ("pages", "book", "queue", "transfer", "claims"),
     ("inventory",),
     ("__main__",),
 ]

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from reidlib.claims import claims_table, verdicts
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import Claim, Data, EvaluationSettings, Optimiser, Paper, Profile, Recipe, Row, options
 from reidlib.store import RunStore, Trial
 from reidlib.study import PAPERS, paper
-from reidlib.tables import claims_table, measure, paper_values, printed_values, rates, table, verdicts
+from reidlib.tables import measure, paper_values, printed_values, rates, table
 from reidlib.verdicts import Verdict
 
 MARKET = Data("market1501")

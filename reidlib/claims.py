@@ -1,0 +1,188 @@
+"""Claims x runs -> verdicts: which trials are compared, and how the outcome may be said."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from reidlib.recipe import DOUBLED, Claim, Data, Paper
+from reidlib.store import Trial
+from reidlib.tables import (
+    NOT_RUN,
+    Results,
+    Shown,
+    arm,
+    measure,
+    measured,
+    printed_values,
+    provenance,
+    synthetic,
+    value,
+)
+from reidlib.verdicts import (
+    Verdict,
+    conjunction,
+    correct,
+    fixed_test_variance,
+    verdict,
+    within_prediction,
+)
+
+
+def verdicts(paper: Paper, results: Results, *, column: int = 0) -> dict[str, Verdict | str]:
+    """Claim key -> its verdict after Holm over the paper's claims, in points; text where nothing was compared.
+
+    column: which of the rows' evaluations is compared (one condition). Where rows are also there trained for twice as
+    long, under DOUBLED and their key, what they say counts too.
+    """
+    found = {claim.key: _judge(paper, claim, results, column) for claim in paper.claims}
+    judged = {key: item for key, item in found.items() if isinstance(item, Verdict)}
+    return found | dict(zip(judged, correct(list(judged.values())), strict=True))
+
+
+def claims_table(paper: Paper, results: Results, *, column: int = 0) -> pd.DataFrame:
+    """Every claim of a paper with its verdict (`verdicts`), as text; effects and margins in points (of 100).
+
+    `attrs["notes"]` has the provenance.
+    """
+    found = verdicts(paper, results, column=column)
+    lines = {}
+    for claim in paper.claims:
+        got = found[claim.key]
+        numbers = got if isinstance(got, Verdict) else None
+        several = numbers is not None and numbers.replicates > 1
+        lines[claim.key] = {
+            "claim": claim.statement + (" +" if claim.added else ""),
+            "source": claim.source,
+            "measure": claim.measure,
+            "printed effect": "" if claim.printed_effect is None else f"{claim.printed_effect:+.2f}",
+            "measured effect": Shown(f"{numbers.mean:+.1f}", exact=numbers.mean) if numbers else "",
+            "95 % interval": Shown(f"{numbers.low:+.1f} to {numbers.high:+.1f}", low=numbers.low, high=numbers.high)
+            if numbers and several
+            else "",
+            "at twice the length": _at_twice(claim, results, column) if numbers else "",
+            "replicates": f"{numbers.replicates if numbers else 0} of {claim.replicates}",
+            "margin": Shown(f"{claim.margin:.1f}", exact=claim.margin),
+            "detectable": Shown(f"{numbers.detectable:.1f}", exact=numbers.detectable) if numbers and several else "",
+            "verdict": _wording(paper, claim, numbers, results, column) if numbers else str(got),
+        }
+    frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object).rename_axis("key")
+    compared = dict.fromkeys(key for claim in paper.claims for pair in claim.pairs for key in pair)
+    frame.attrs["notes"] = list(filter(None, [provenance(results[key] for key in compared if key in results)]))
+    return frame
+
+
+def _at_twice(claim: Claim, results: Results, column: int) -> str:
+    """The differences of networks trained for twice as long, in points, a pair each; "not run" where one was not."""
+    found = [doubled_difference(claim, pair, results, column) for pair in claim.pairs]
+    return NOT_RUN if None in found else ", ".join(f"{one:+.1f}" for one in found)
+
+
+def doubled_difference(claim: Claim, pair: tuple[str, str], results: Results, column: int = 0) -> float | None:
+    """How far one pair of a claim's rows lies apart when trained for twice as long, in points; None where not run."""
+    arms = [results.get(f"{DOUBLED}/{key}", ()) for key in pair]
+    scores = [tuple(value(trial, column, claim.measure) for trial in trials) for trials in zip(*arms, strict=False)]
+    differences = [a - b for a, b in scores if a is not None and b is not None]
+    return float(np.mean(differences)) if differences else None
+
+
+def _judge(paper: Paper, claim: Claim, results: Results, column: int) -> Verdict | str:
+    """A claim's verdict before Holm, or why there is none."""
+    parts = []
+    for first, second in claim.pairs:
+        pairs = list(zip(results.get(first, ()), results.get(second, ()), strict=False))
+        seen = _seen(paper, pairs)
+        there = [all(value(trial, column, claim.measure) is not None for trial in pair) for pair in pairs]
+        counted = slice(seen, seen + claim.replicates) if any(there[seen:]) else slice(seen)
+        both = [pair for pair, found in zip(pairs[counted], there[counted], strict=True) if found]
+        if not both:
+            return NOT_RUN
+        if any(arm(a, column) != arm(b, column) for a, b in both):
+            return f"no verdict: {first} and {second} differ in data or profile"
+        doubled = doubled_difference(claim, (first, second), results, column)
+        part = _compare(claim, both, column, doubled)
+        if not any(there[seen:]):
+            reason = "its scores were seen while settings were chosen"
+            part = replace(part, outcome="preliminary", replicates=0, reason=reason)
+        parts.append(part)
+    return conjunction(parts)
+
+
+def _seen(paper: Paper, pairs: Iterable[tuple[Trial, Trial]]) -> int:
+    """How many first trials the claims do not count (`Profile.seen`)."""
+    profiles = dict(paper.profiles)
+    names = {trial.run.record.get("profile") for pair in pairs for trial in pair if trial.run is not None}
+    return max((profiles[name].seen for name in names if name in profiles), default=0)
+
+
+def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], column: int, doubled: float | None) -> Verdict:
+    first, second = (np.array([value(pair[arm], column, claim.measure) for pair in both], float) for arm in (0, 1))
+    # Rule 7 is about accuracies: near chance or near 100 % two arms cannot differ. Other measures have no such ends.
+    baseline = [scores["rank1"] for _, trial in both if claim.measure in (scores := trial.metrics(column) or {})]
+    return verdict(
+        first - second,
+        claim.margin,
+        claim.relation,
+        test_variance=_shared_test_variance(claim.measure, both, column),
+        planned=claim.replicates,
+        baseline_rank1=float(np.mean(baseline)) if baseline else None,
+        doubled=doubled,
+    )
+
+
+def _shared_test_variance(name: str, both: Sequence[tuple[Trial, Trial]], column: int) -> float | None:
+    """Variance, in points squared, from test sets that several replicates share; None where none do."""
+    sets: dict[object, list[tuple[Trial, Trial]]] = {}
+    for pair in both:
+        if (pair[0].metrics(column) or {}).get(name) is None:
+            return None  # a per-run measure has no queries
+        sets.setdefault(pair[0].settings[column], []).append(pair)
+    if len(sets) == len(both) > 1:
+        return None
+    total = 0.0
+    for shared in sets.values():
+        arms = [tuple(trial.run.queries(trial.settings[column]) for trial in pair if trial.run) for pair in shared]
+        total += (len(shared) / len(both)) ** 2 * fixed_test_variance(arms, name)  # type: ignore[arg-type]
+    return 100**2 * total
+
+
+def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results, column: int) -> str:
+    """The verdict as it may be said: on synthetic data a mechanism is tested, never the printed number."""
+    trial = next(item for item in results[claim.pairs[0][0]] if value(item, column, claim.measure) is not None)
+    assert trial.run is not None
+    profile = trial.run.record.get("profile", "")
+    if profile == "smoke":
+        return "no verdict: smoke runs only show that the code runs"
+    if got.outcome == "no verdict":
+        return f"no verdict: {got.reason}"
+    data = trial.settings[column].data
+    where = f"on {data.name}/{profile}"
+    if got.outcome == "preliminary":
+        return f"preliminary, no verdict {where}: {got.reason}"
+    needed = f" (about {got.required} replicates would decide)" if got.required else ""
+    reason = f" ({got.reason})" if got.reason else ""
+    if synthetic(data):
+        what = f"mechanism {got.outcome}" if got.outcome in ("supported", "contradicted") else got.outcome
+        return f"{what} {where}{reason}{needed}; printed claim untested"
+    if got.outcome == "supported" and _reproduced(paper, claim, results, column, data, profile):
+        return f"reproduced {where}"
+    return f"{got.outcome} {where}{reason}{needed}"
+
+
+def _reproduced(paper: Paper, claim: Claim, results: Results, column: int, data: Data, profile: str) -> bool:
+    """On the paper's data and settings, with every printed number that was compared inside ours' spread."""
+    if profile != "paper":
+        return False
+    for key in dict.fromkeys(key for pair in claim.pairs for key in pair):
+        row = paper.row(key)
+        if row.printed is None or data.name != row.evaluations[column].data.name:
+            return False
+        printed = printed_values(paper.key, row.printed[0])
+        scored = [item.data for other in paper.rows if other.table == row.table for item in other.evaluations]
+        group = printed.dataset.unique()[list(dict.fromkeys(scored)).index(row.evaluations[column].data)]
+        lines = printed[(printed.row == row.printed[1]) & (printed.dataset == group)]
+        texts = lines[lines.metric.map(measure) == claim.measure].value.tolist()
+        if not texts or not within_prediction(measured(results[key], column, claim.measure), float(texts[0])):
+            return False
+    return True
