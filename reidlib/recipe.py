@@ -226,11 +226,12 @@ class Claim:
 class Profile:
     """What a profile changes in a paper's recipes: lengths and sizes, never what its rows compare.
 
-    size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. share: of a recipe's
-    `steps`. rate: a factor on its learning rate. pairs: image pairs a batch. people, images: a batch of identities.
-    options: system -> model options, among them `image_size`. trials: at most. alone: at most, of a row that no claim
-    compares (of others as many as the claims want, if that is more) and that is no core row. seen: so many first trials
-    had their test scores seen while settings were chosen; claims count those after them.
+    size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. everybody: protocols by
+    which all are scored nevertheless. share: of a recipe's `steps`. rate: a factor on its learning rate. pairs: image
+    pairs a batch. people, images: a batch of identities. options: system -> model options, among them `image_size`.
+    trials: at most. alone: at most, of a row that no claim compares (of others as many as the claims want, if that is
+    more) and that is no core row. seen: so many first trials had their test scores seen while settings were chosen;
+    claims count those after them.
     """
 
     size: str
@@ -240,6 +241,7 @@ class Profile:
     people: int | None = None
     images: int | None = None
     queries: int | None = None
+    everybody: tuple[str, ...] = ()
     options: tuple[tuple[str, Options], ...] = ()
     trials: int | None = None
     alone: int | None = None

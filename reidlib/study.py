@@ -139,9 +139,10 @@ class Study:
 
     def settings(self, row: Row, trial: int, profile: str) -> tuple[EvaluationSettings, ...]:
         """The row's evaluations as trial `trial` makes them."""
-        queries, found = self.scale(profile).queries, []
+        scale, found = self.scale(profile), []
         for item in row.evaluations:
             data = self.data(item.data, trial, profile)
+            queries = None if item.protocol in scale.everybody else scale.queries
             found.append(replace(item, data=data, split=item.split + self.split([data], trial), queries=queries))
         return tuple(found)
 

@@ -252,3 +252,13 @@ def test_claims_want_as_many_trials_after_those_that_they_do_not_count() -> None
     assert found.trials(found.paper.row("table6/market-mpfe"), "laptop") == tuple(range(11))  # a claim wants ten
     assert found.trials(found.paper.row("table6/market-mpfe"), "gpu") == tuple(range(10))
     assert found.trials(found.paper.row("open/leaky"), "laptop") == (0,)  # nothing compares it
+
+
+def test_all_queries_are_scored_where_vectors_make_them_cheap() -> None:
+    """The rows that HAGN's paper compares ask for everybody; those beside other systems share their queries."""
+    found = study("hagn", profile="laptop")
+    queries = {
+        key: {item.queries for item in found.settings(found.paper.row(key), 0, "laptop")}
+        for key in ("table6/market-mgo", "readme/dukemtmc", "market/hagn")
+    }
+    assert queries == {"table6/market-mgo": {None}, "readme/dukemtmc": {None}, "market/hagn": {50}}
