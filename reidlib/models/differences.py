@@ -28,7 +28,7 @@ class _Grid:
         self.own = self.spread(f)[:, :, None, None]
         self.padded = F.pad(h, (*edges, edges[0], edges[1] + 1)).contiguous()  # one row more, for the last view's end
         self.around = self.shifts(self.padded)
-        few = CACHED if f.device.type == "cpu" else len(f)
+        few = CACHED if f.device.type == "cpu" else max(1, len(f))
         self.rows = list(tiles(len(f), few))
         self.memory = f.new_empty(few, channels, window, window, self.places)
 
