@@ -400,7 +400,6 @@ def test_claims_compare_rows_of_one_dataset_with_half_the_printed_effect() -> No
         for pair in claim.pairs:
             first, second = (PAPER.row(key) for key in pair)
             assert first.evaluations == second.evaluations
-            assert min(first.trials, second.trials) >= claim.replicates
         if claim.printed_effect is not None:
             found = [[float(printed_map(PAPER.row(key))) for key in pair] for pair in claim.pairs]
             assert min(a - b for a, b in found) == pytest.approx(claim.printed_effect)
