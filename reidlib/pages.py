@@ -104,7 +104,8 @@ def _kind(head: tuple[Any, ...], text: str) -> str:
         return DIFFERENCE
     if len(head) > 1:
         return "printed" if head[-1] == "printed" else "measured"
-    return next((word for word in VERDICTS if word in text and head[-1] == "verdict"), "")
+    said = text.removeprefix("mechanism ") if head[-1] == "verdict" else ""
+    return next((word for word in VERDICTS if said.startswith(word)), "")
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,18 @@ def test_a_table_is_drawn_with_what_its_cells_are():
     assert "not run" in repr(page)
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("mechanism supported on plaza/laptop; printed claim untested", "supported"),
+        ("contradicted on market1501/paper", "contradicted"),
+        ("undecided on plaza/laptop (supported alone, not among 9 claims (Holm))", ""),
+    ],
+)
+def test_a_verdict_has_the_class_of_its_outcome(said, kind):
+    assert f'<td class="{f"{kind} sentence".strip()}">' in show(pd.DataFrame({"verdict": [said]}))._repr_html_()
+
+
 @pytest.mark.parametrize(("columns", "wide"), [(6, False), (7, True)])
 def test_a_table_of_many_columns_takes_the_margin(columns, wide):
     drawn = show(pd.DataFrame([range(columns)]))._repr_html_()
