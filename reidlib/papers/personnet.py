@@ -200,15 +200,22 @@ FIGURE_5 = (
 CLAIMS = (
     claim(
         "beats-idla",
-        "PersonNet is more accurate than IDLA, the network it deepens",
-        "Tables II-IV",
-        (("table4/personnet", "table4/idla"),),
+        "PersonNet is more accurate than IDLA, the network it deepens, on CUHK03 and CUHK01",
+        "Tables II-III",
+        [(f"{table}/personnet", f"{table}/jointre-id") for table in ("table2", "table3")],
         6.14,
+        measure="rank1",  # single-shot, as these tables score
+    ),
+    claim(
+        "beats-idla-market",
+        "PersonNet is more accurate than IDLA on Market-1501",
+        "Table IV",
+        (("table4/personnet", "table4/idla"),),
     ),
     claim(
         "beats-idla-rmsprop",
         "PersonNet is more accurate than IDLA trained with the same optimiser",
-        "Tables II-IV",
+        "Table IV",
         (("table4/personnet", "table4/idla-rmsprop"),),
     ),
     claim(
@@ -253,7 +260,7 @@ PAPER = Paper(
     title="PersonNet: Person Re-identification with Deep Convolutional Neural Networks",
     rows=(
         *(*TABLE_2, *TABLE_3, *TABLE_4, *OPEN, *TUNING, *FIGURE_5),
-        *doubled((*TABLE_4, *FIGURE_5), CLAIMS),
+        *doubled((*TABLE_2, *TABLE_3, *TABLE_4, *FIGURE_5), CLAIMS),
         *trained_otherwise(TABLE_4[3]),
         *crossed(row for row in TABLE_4 if row.core and row.key != "table4/pixels"),
     ),
