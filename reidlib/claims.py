@@ -103,7 +103,7 @@ def _judge(paper: Paper, claim: Claim, results: Results, column: int) -> Verdict
         doubled = doubled_difference(claim, (first, second), results, column)
         part = _compare(claim, both, column, doubled)
         if not any(there[seen:]):
-            reason = "its scores were seen while settings were chosen"
+            reason = "first trials count in no verdict, since scores of some were seen while settings were chosen"
             part = replace(part, outcome="preliminary", replicates=0, reason=reason)
         parts.append(part)
     return conjunction(parts)
