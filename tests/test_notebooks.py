@@ -19,22 +19,25 @@ def notebook(request):
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """Where all notebooks, in whatever process, train what another one has not: rows that pages share train once.
-
-    The environment variable REIDLIB_SMOKE_RUNS names it, for who goes on with these runs.
-    """
+    """Where all notebooks, in whatever process, train what another one has not: rows that pages share train once."""
     shared = tmp_path_factory.getbasetemp()
-    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
-    return os.environ.get("REIDLIB_SMOKE_RUNS") or shared / "smoke-runs"
+    return (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "smoke-runs"
+
+
+@pytest.fixture
+def executed(notebook, runs, tmp_path):
+    """The notebook executed at smoke. The variable REIDLIB_EXECUTED names a folder where that was just done."""
+    if folder := os.environ.get("REIDLIB_EXECUTED"):
+        return nbformat.read(Path(folder) / notebook.name, as_version=4)
+    values = {"profile": "smoke", "runs_dir": str(runs)}
+    return nbformat.read(execute(notebook, tmp_path / "out.ipynb", values, progress=False), as_version=4)
 
 
 def test_a_notebook_takes_the_parameters_of_every_notebook(notebook):
     assert list(parameters(notebook)) == PARAMETERS
 
 
-def test_a_notebook_runs_at_smoke(notebook, runs, tmp_path):
-    values = {"profile": "smoke", "runs_dir": str(runs)}
-    executed = nbformat.read(execute(notebook, tmp_path / "out.ipynb", values, progress=False), as_version=4)
+def test_a_notebook_runs_at_smoke(executed):
     for cell in executed.cells:
         if cell.cell_type != "code" or not cell.source.strip():
             continue
