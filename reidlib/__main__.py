@@ -19,7 +19,7 @@ Root = Annotated[Path | None, typer.Option(help="Folder the datasets lie in (def
 
 @data_app.command("make")
 def data_make(
-    name: Annotated[str, typer.Argument(help="plaza or campus")],
+    name: Annotated[str, typer.Argument(help="plaza, campus or harbour")],
     size: Annotated[str, typer.Option(help="tiny, small or market")] = "small",
     world: Annotated[int, typer.Option(help="which world: its own people, cameras and streets")] = 0,
     preset: Annotated[str, typer.Option(help="easy, default, hard, or one knob: jitter=2")] = "default",
@@ -39,12 +39,12 @@ def data_make(
 
 @data_app.command("check")
 def data_check(
-    name: Annotated[str, typer.Argument(help="a real dataset, such as market1501 or cuhk03-labeled; plaza or campus")],
+    name: Annotated[str, typer.Argument(help="a real dataset, such as market1501; plaza, campus or harbour")],
     root: Root = None,
     size: str = "small",
     world: int = 0,
     preset: str = "default",
-    layout: Annotated[str, typer.Option(help="of plaza and campus: the real dataset they are drawn as")] = "",
+    layout: Annotated[str, typer.Option(help="of drawn ones: the real dataset whose files they have")] = "",
     deep: Annotated[bool, typer.Option(help="decode every image too")] = False,
 ) -> None:
     """Hold a dataset to its printed counts, and look for damaged files and for images on both sides; 1 if it fails."""
@@ -58,7 +58,7 @@ def data_check(
 
 @data_app.command("show")
 def data_show(
-    name: Annotated[str, typer.Argument(help="market1501, plaza or campus")],
+    name: Annotated[str, typer.Argument(help="market1501, plaza, campus or harbour")],
     out: Annotated[Path, typer.Option(help="the picture to write")] = Path("build/sheet.png"),
     root: Root = None,
     size: str = "small",

@@ -1,7 +1,6 @@
 """Claims x runs -> verdicts: which trials are compared, and how the outcome may be said."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -36,7 +35,7 @@ def verdicts(paper: Paper, results: Results, *, column: int = 0) -> dict[str, Ve
     column: which of the rows' evaluations is compared (one condition). Where rows are also there trained for twice as
     long, under DOUBLED and their key, what they say counts too.
     """
-    found = {claim.key: _judge(paper, claim, results, column) for claim in paper.claims}
+    found = {claim.key: _judge(claim, results, column) for claim in paper.claims}
     judged = {key: item for key, item in found.items() if isinstance(item, Verdict)}
     return found | dict(zip(judged, correct(list(judged.values())), strict=True))
 
@@ -87,33 +86,30 @@ def doubled_difference(claim: Claim, pair: tuple[str, str], results: Results, co
     return float(np.mean(differences)) if differences else None
 
 
-def _judge(paper: Paper, claim: Claim, results: Results, column: int) -> Verdict | str:
+def _judge(claim: Claim, results: Results, column: int) -> Verdict | str:
     """A claim's verdict before Holm, or why there is none."""
     parts = []
     for first, second in claim.pairs:
-        pairs = list(zip(results.get(first, ()), results.get(second, ()), strict=False))
-        seen = _seen(paper, pairs)
-        there = [all(value(trial, column, claim.measure) is not None for trial in pair) for pair in pairs]
-        counted = slice(seen, seen + claim.replicates) if any(there[seen:]) else slice(seen)
-        both = [pair for pair, found in zip(pairs[counted], there[counted], strict=True) if found]
+        pairs = list(zip(results.get(first, ()), results.get(second, ()), strict=False))[: claim.replicates]
+        both = [pair for pair in pairs if all(value(trial, column, claim.measure) is not None for trial in pair)]
         if not both:
             return NOT_RUN
         if any(arm(a, column) != arm(b, column) for a, b in both):
             return f"no verdict: {first} and {second} differ in data or profile"
+        if any(_start_apart(a, b) for a, b in both):
+            return f"no verdict: {first} and {second} start from different weights of one pre-training"
         doubled = doubled_difference(claim, (first, second), results, column)
-        part = _compare(claim, both, column, doubled)
-        if not any(there[seen:]):
-            reason = "first trials count in no verdict, since scores of some were seen while settings were chosen"
-            part = replace(part, outcome="preliminary", replicates=0, reason=reason)
-        parts.append(part)
+        parts.append(_compare(claim, both, column, doubled))
     return conjunction(parts)
 
 
-def _seen(paper: Paper, pairs: Iterable[tuple[Trial, Trial]]) -> int:
-    """How many first trials the claims do not count (`Profile.seen`)."""
-    profiles = dict(paper.profiles)
-    names = {trial.run.record.get("profile") for pair in pairs for trial in pair if trial.run is not None}
-    return max((profiles[name].seen for name in names if name in profiles), default=0)
+def _start_apart(a: Trial, b: Trial) -> bool:
+    """Whether two trials start from one recipe's weights that were made twice, say on two machines."""
+    parents, weights = zip(
+        *((t.run.record["recipe"].get("parent"), t.run.record.get("parent_weights")) for t in (a, b) if t.run),
+        strict=True,
+    )
+    return parents[0] == parents[1] and None not in weights and weights[0] != weights[1]
 
 
 def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], column: int, doubled: float | None) -> Verdict:

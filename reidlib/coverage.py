@@ -100,7 +100,7 @@ def scenes(benchmark: Benchmark, pairs: int, seed: int) -> Scenes:
     """
     folder = drawn(benchmark)
     if folder is None:
-        raise ValueError(f"{benchmark.name}: parts are known of drawn images only; give plaza or campus")
+        raise ValueError(f"{benchmark.name}: parts are known of drawn images only; give plaza, campus or harbour")
     manifest, rng = read_manifest(folder), np.random.default_rng(seed)
     query, gallery = benchmark.query, benchmark.gallery
     found, kinds = [], []

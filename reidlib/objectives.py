@@ -10,7 +10,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from reidlib.data.attributes import CLASSES, HIDDEN, attributes
+from reidlib.data.splits import Split
 from reidlib.losses import (
     attention_consistency,
     batch_hard_triplet,
@@ -61,6 +64,9 @@ class Objective(nn.Module):
     def wants(self, term: str) -> bool:
         """Whether the term has a weight."""
         return self.weights[term] != 0
+
+    def prepare(self, train: Split) -> None:
+        """Learn what has to be known of the training images beside their labels; called once, before training."""
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the loss terms."""
@@ -228,7 +234,38 @@ class MultiLevelSimilarity(PairObjective):
         return terms
 
 
+class AttributesObjective(Objective):
+    """What drawn people wear, which trunks learn first, in place of ImageNet's classes.
+
+    "attributes": the cross-entropy of each attribute, the mean over those that can be seen. One linear layer on the
+    mean of the last map has the scores of all; it is no part of the model, and begins at zero.
+    """
+
+    TERMS: ClassVar[Mapping[str, float]] = {"attributes": 1.0}
+    table: Tensor
+
+    def __init__(self, model: ReIDModel, weights: Mapping[str, float] | None = None) -> None:
+        super().__init__(model, weights)
+        self.classifier = nn.Linear(model.channels, sum(CLASSES.values()))  # type: ignore[arg-type]
+        nn.init.zeros_(self.classifier.weight)
+        nn.init.zeros_(self.classifier.bias)
+
+    def prepare(self, train: Split) -> None:
+        self.register_buffer("table", torch.from_numpy(attributes(train)), persistent=False)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        _, f = self.model.extract(batch.images)  # type: ignore[operator]
+        wanted = self.table[batch.labels]  # (B, attributes)
+        scores = self.classifier(f.mean(1)).float().split(list(CLASSES.values()), 1)
+        losses = [
+            functional.cross_entropy(score, answer, ignore_index=HIDDEN, reduction="sum")
+            for score, answer in zip(scores, wanted.unbind(1), strict=True)
+        ]
+        return {"attributes": torch.stack(losses).sum() / (wanted != HIDDEN).sum()}
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
+    "attributes": AttributesObjective,
     "pair": PairObjective,
     "identity": IdentityObjective,
     "casn": ConsistentAttention,

@@ -135,9 +135,10 @@ class Queue:
             yield f"{job}: another process is at it"
 
     def _free(self, job: Job) -> bool:
-        """Whether no other process trains a recipe that the job starts from."""
+        """Whether no other process trains a recipe that the job starts from; for pre-training everybody waits."""
+        own = [parent for parent in ancestors(job.recipe) if parent.system == job.recipe.system]
         with ExitStack() as held:
-            return all(held.enter_context(self.study.store.claim(parent)) for parent in ancestors(job.recipe))
+            return all(held.enter_context(self.study.store.claim(parent)) for parent in own)
 
     def _remains(self) -> str:
         left = self.left()

@@ -183,7 +183,7 @@ class Row:
     beside its scores and weights: a table of `reidlib.robustness`, of few settings (trained) or all, or all that its
     figures need. core: one of the few rows that `recompute=core` trains. baseline: the others of its table are held
     against it; two have it where the paper only quotes its own. against: the key of the row that this one is held
-    against instead.
+    against instead. everybody: scored by all queries, whatever the profile says.
     """
 
     key: str
@@ -199,6 +199,7 @@ class Row:
     core: bool = False
     baseline: bool = False
     against: str = ""
+    everybody: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,26 +227,23 @@ class Claim:
 class Profile:
     """What a profile changes in a paper's recipes: lengths and sizes, never what its rows compare.
 
-    size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. everybody: protocols by
-    which all are scored nevertheless. share: of a recipe's `steps`. rate: a factor on its learning rate. pairs: image
-    pairs a batch. people, images: a batch of identities. options: system -> model options, among them `image_size`.
-    trials: at most. alone: at most, of a row that no claim compares (of others as many as the claims want, if that is
-    more) and that is no core row. seen: so many first trials had their test scores seen while settings were chosen;
-    claims count those after them.
+    size: of the synthetic datasets. queries: score a seeded subset of that many, None for all. share: of a recipe's
+    `steps`. pairs: image pairs a batch. people, images: a batch of identities. options: system -> model options, among
+    them `image_size`. pretraining: what every trained trunk starts from, a recipe that is taken as it is but for the
+    trunk's name; rows whose own options say what is `pretrained` do without. trials: at most. alone: at most, of a row
+    that no claim compares (of others as many as the claims want, if that is more) and that is no core row.
     """
 
     size: str
     share: float = 1.0
-    rate: float = 1.0
     pairs: int | None = None
     people: int | None = None
     images: int | None = None
     queries: int | None = None
-    everybody: tuple[str, ...] = ()
     options: tuple[tuple[str, Options], ...] = ()
+    pretraining: Recipe | None = None
     trials: int | None = None
     alone: int | None = None
-    seen: int = 0
 
     def scale(self, recipe: Recipe) -> Recipe:
         """The recipe as this profile runs it, and its parents with it."""
@@ -254,13 +252,26 @@ class Profile:
         scaled = replace(
             recipe,
             steps=steps,
-            optimiser=replace(recipe.optimiser, lr=self.rate * recipe.optimiser.lr),
             sampling=replace(recipe.sampling, **{name: n for name, n in batch.items() if n is not None}),
             validations=min(recipe.validations, steps),
             parent=None if recipe.parent is None else self.scale(recipe.parent),
         )
         # A row's own options win: they are what it compares.
-        return scaled.with_options(**{**dict(dict(self.options).get(recipe.system, ())), **dict(recipe.options)})
+        scaled = scaled.with_options(**{**dict(dict(self.options).get(recipe.system, ())), **dict(recipe.options)})
+        return scaled if self.pretraining is None else self._pretrained(scaled, self.pretraining)
+
+    def _pretrained(self, scaled: Recipe, first: Recipe) -> Recipe:
+        """The recipe from the pre-training of its trunk; without, where its options say so or nothing is trained.
+
+        Random weights are every model's default, so that such a row is the same run as in a profile without any.
+        """
+        chosen = dict(scaled.options)
+        if chosen.get("pretrained") is False:
+            del chosen["pretrained"]
+            return replace(scaled, options=options(**chosen))
+        if scaled.parent is not None or not scaled.steps or "pretrained" in chosen:
+            return scaled
+        return replace(scaled, parent=first.with_options(**{k: v for k, v in chosen.items() if k == "trunk"}))
 
 
 @dataclass(frozen=True)

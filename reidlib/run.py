@@ -1,5 +1,6 @@
 """From a recipe to a stored run: data, model, `fit`, `evaluate`, store."""
 
+import hashlib
 import os
 import platform
 import resource
@@ -24,6 +25,7 @@ from reidlib.examples import figure_arrays, pair_images
 from reidlib.maps import MAPS
 from reidlib.mining import hardest_negatives
 from reidlib.models import Descriptor, Encoding, ReIDModel, build
+from reidlib.models.trunks import load_weights
 from reidlib.objectives import OBJECTIVES
 from reidlib.recipe import Data, EvaluationSettings, Recipe
 from reidlib.store import Run, RunStore, run_name
@@ -158,6 +160,7 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
             "identities": identities,
             "measures": _measures(model, history, benchmark, how.device),
             "data": {name: benchmark.digest for name, benchmark in benchmarks.items()},
+            **({"parent_weights": _weights_digest(_parent_weights(recipe.parent, how))} if recipe.parent else {}),
             "device": device_name(how.device),
             "precision": precision(how.device),
             "seconds": round(time.perf_counter() - began, 1),
@@ -196,7 +199,12 @@ def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
         train, held_out = hold_out(train, recipe.validation, seed=recipe.split)
     model = build_model(recipe, identities=len(train.identities))
     if recipe.parent is not None:
-        inherit(model, _parent_weights(recipe.parent, how))
+        weights = _parent_weights(recipe.parent, how)
+        if recipe.parent.system == recipe.system:
+            inherit(model, weights)
+        else:  # pre-training, of the trunk alone
+            trunk = {name[6:]: value for name, value in weights.items() if name.startswith("trunk.")}
+            load_weights(model.trunk, trunk, str(dict(recipe.options).get("trunk")))  # type: ignore[arg-type]
     model.to(how.device)
     history = pd.DataFrame()
     if isinstance(model, Descriptor):
@@ -229,6 +237,8 @@ def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
         run = how.store.find(recipe)
         if run is not None and (weights := run.weights()) is not None:
             return weights
+        if recipe.objective == "attributes":  # pre-training is a run of its own, which others can be given
+            return _train(recipe, (), how, "", "weights").weights() or {}
         kept = how.store.home / ".parents" / f"{run_name(recipe)}.safetensors"
         if not kept.exists():
             model, _, _ = _trained(recipe, how)
@@ -242,6 +252,14 @@ def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
             save_file(weights, partial)
             partial.replace(kept)
         return load_file(kept)
+
+
+def _weights_digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 (hex) of weights by name: two machines that train a parent anew end with slightly different ones."""
+    hashed = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        hashed.update(name.encode() + value.contiguous().numpy().tobytes())
+    return hashed.hexdigest()
 
 
 def inherit(model: ReIDModel, weights: Mapping[str, torch.Tensor]) -> None:

@@ -101,10 +101,13 @@ class Study:
     def data(self, named: Data, trial: int, profile: str) -> Data:
         """The concrete dataset that stands for `named` in this study; on synthetic data, trial t has world t.
 
+        What is asked for by a synthetic world's own name is that, whatever the study runs on, and in every trial.
         NotAvailable where it is not on disk.
         """
         name, preset, layout = self.dataset, named.preset, ""
-        if name == "synthetic":
+        if named.name in SYNTHETIC:
+            name, trial = named.name, 0
+        elif name == "synthetic":
             name = named.name
             if (known := registry.DATASETS.get(named.name)) is not None:
                 name, layout = known.counterpart, known.name if known.name != "market1501" else ""
@@ -131,6 +134,8 @@ class Study:
 
         def concrete(recipe: Recipe) -> Recipe:
             datasets = tuple(self.data(data, trial, profile) for data in recipe.datasets)
+            if all(data.name in SYNTHETIC for data in recipe.datasets):  # one pre-training for all
+                return replace(recipe, datasets=datasets)
             parent = None if recipe.parent is None else concrete(recipe.parent)
             split = recipe.split + self.split(datasets, trial)
             return replace(recipe, datasets=datasets, split=split, seed=recipe.seed + trial, parent=parent)
@@ -139,10 +144,9 @@ class Study:
 
     def settings(self, row: Row, trial: int, profile: str) -> tuple[EvaluationSettings, ...]:
         """The row's evaluations as trial `trial` makes them."""
-        scale, found = self.scale(profile), []
+        queries, found = None if row.everybody else self.scale(profile).queries, []
         for item in row.evaluations:
             data = self.data(item.data, trial, profile)
-            queries = None if item.protocol in scale.everybody else scale.queries
             found.append(replace(item, data=data, split=item.split + self.split([data], trial), queries=queries))
         return tuple(found)
 
@@ -222,10 +226,10 @@ class Study:
         return 2 if row.core else 3
 
     def _replicates(self, row: Row, profile: str) -> int:
-        """How many trials the claims want of a row: those that they compare, after those that they do not count."""
-        claims = self.paper.claims
-        found = max((claim.replicates for claim in claims for pair in claim.pairs if row.key in pair), default=0)
-        return found + self.scale(profile).seen if found else 0
+        """How many trials the claims want of a row that they compare."""
+        return max(
+            (claim.replicates for claim in self.paper.claims for pair in claim.pairs if row.key in pair), default=0
+        )
 
     def missing(self, select: str = "") -> list[Job]:
         """The jobs whose run, or one of its evaluations, is not in the store."""

@@ -177,6 +177,7 @@ def _train(
     progress: bool,
 ) -> pd.DataFrame:
     """`fit` on one device, or on this process's share of several: each draws batches of its own."""
+    objective.prepare(train.split)
     objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(objective, recipe.optimiser, recipe.trainable)
     wrapped, optimiser = fabric.setup(objective, optimiser)

@@ -124,7 +124,7 @@ def test_one_camera_only_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("dukes", r"available: market1501, .*, msmt17, .*, plaza, campus\)"),
+        ("dukes", r"available: market1501, .*, msmt17, .*, plaza, campus, harbour\)"),
         ("market", "did you mean 'market1501'"),
         ("Plaza", "did you mean 'plaza'"),
     ],
@@ -187,7 +187,7 @@ def test_a_person_on_both_sides(tmp_path):
 
 
 def test_another_layout_is_for_drawn_worlds(tmp_path):
-    with pytest.raises(ValueError, match=r"layout='viper' is for plaza and campus; market1501 has its own"):
+    with pytest.raises(ValueError, match=r"layout='viper' is for plaza, campus, harbour; market1501 has its own"):
         load("market1501", root=tmp_path, layout="viper")
     with pytest.raises(ValueError, match=r"layout 'vipre' cannot be loaded, did you mean 'viper'"):
         load("plaza", root=tmp_path, layout="vipre")

@@ -9,7 +9,7 @@ from reidlib.data import registry
 from reidlib.data.folders import default_cache, default_root, project_root
 from reidlib.data.splits import Benchmark, Split, hold_out, union
 
-SYNTHETIC = ("plaza", "campus")
+SYNTHETIC = ("plaza", "campus", "harbour")
 DATASETS = (*registry.DATASETS, *SYNTHETIC)
 
 __all__ = [
@@ -39,16 +39,16 @@ def load(
 ) -> Benchmark:
     """The benchmark of that name below `root` (default: `default_root()`), with split number `split`.
 
-    `plaza` and `campus` are generated where they are missing: `size`, `world` and `preset` say which, `workers`
-    is the number of processes (default: all cores); people know their look-alike groups. `layout` is the real dataset
-    (default: "market1501") in whose files such a world is written, and by whose loader it is read. Real datasets are
-    only read. ValueError for an unknown name or split, FileNotFoundError for a dataset that is not there.
+    `plaza`, `campus` and `harbour` are generated where they are missing: `size`, `world` and `preset` say which,
+    `workers` is the number of processes (default: all cores); people know their look-alike groups. `layout` is the real
+    dataset (default: "market1501") in whose files such a world is written, and by whose loader it is read. Real
+    datasets are only read. ValueError for an unknown name or split, FileNotFoundError for a dataset that is not there.
     """
     _check("dataset", name, DATASETS)
     top = Path(root).expanduser() if root is not None else default_root()
     if name not in SYNTHETIC:
         if layout:
-            raise ValueError(f"layout={layout!r} is for {' and '.join(SYNTHETIC)}; {name} has its own")
+            raise ValueError(f"layout={layout!r} is for {', '.join(SYNTHETIC)}; {name} has its own")
         benchmark = _read(registry.DATASETS[name], top, split)
         if root is None and (benchmark.train.groups != benchmark.train.person_ids).any():  # as generated people have
             raise FileNotFoundError(f"no {name} in {top}, only generated data; say where it is with root")

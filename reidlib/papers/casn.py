@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from reidlib.papers.controls import claim, crossed, doubled, tuned
+from reidlib.papers.pretraining import AT_GPU, AT_LAPTOP, AT_SMOKE, PRETRAINED
 from reidlib.recipe import (
     Data,
     EvaluationSettings,
@@ -53,7 +54,6 @@ VARIANTS = (
 BASES = (("ide", "IDE"), ("pcb", "PCB"))
 ON_IDE = CASN.with_options(base="ide")
 
-SCRATCH = "random initial weights instead of ImageNet's, except at profile paper"
 PROBABILITY = "L_ia on the probability of the class instead of its score, which has no lower bound (CA-5)"
 FEATURE = options(attention=False)
 
@@ -79,8 +79,9 @@ def _row(
     protocols = ("market1501", "single-shot") if data == MARKET else ("market1501",)
     settings = tuple(EvaluationSettings(data, protocol=protocol, scoring=scoring) for protocol in protocols)
     masks = dict(recipe.loss_weights).get("ia", 1.0) != 0
-    deviations = (SCRATCH, PROBABILITY)[: 1 + masks] if printed else ()
+    deviations = (PRETRAINED, PROBABILITY)[: 1 + masks] if printed else ()
     line = (table, printed) if printed else None
+    extra = {"everybody": True} | extra
     return Row(key, table, label, line, _on(data, recipe), settings, deviations=deviations, **extra)  # type: ignore[arg-type]
 
 
@@ -198,11 +199,22 @@ CONTROLS = (
         for variant, label, recipe in (*VARIANTS[2:], ("{}-bce", "{} + BCE", BCE))
     ),
     _row("controls/untrained", "Controls", "CASN(IDE), random weights", replace(ON_IDE, steps=0), added=True),
+    *(
+        _row(
+            f"scratch/{variant.format(base)}",
+            "Controls",
+            f"{label.format(name).removesuffix(' [34]')}, trained from random weights",
+            recipe.with_options(base=base, pretrained=False),
+            added=True,
+        )
+        for base, name in BASES
+        for variant, label, recipe in (VARIANTS[0], VARIANTS[-1])
+    ),
 )
 # The five systems side by side, on one protocol.
 SIDE_BY_SIDE = _row(
     "market/casn", "Market-1501", "CASN (PCB)", CASN.with_options(base="pcb"), added=True,
-    core=True, keep="figures",
+    core=True, keep="figures", everybody=False,
 )  # fmt: skip
 
 # The paper prints no re-ranked result; this is an extra, by the feature alone.
@@ -341,9 +353,12 @@ PAPER = Paper(
     ),
     claims=CLAIMS,
     profiles=(
-        ("smoke", Profile("tiny", 6e-5, pairs=8, queries=8, options=TINY, trials=1)),
-        ("laptop", Profile("small", 0.05, queries=50, options=LAPTOP, alone=1)),
-        ("gpu", Profile("market", 0.03, pairs=64, alone=1)),
+        ("smoke", Profile("tiny", 6e-5, pairs=8, queries=8, options=TINY, pretraining=AT_SMOKE, trials=1)),
+        (
+            "laptop",
+            Profile("small", 0.05, queries=50, options=LAPTOP, pretraining=AT_LAPTOP, alone=1),
+        ),
+        ("gpu", Profile("market", 0.03, pairs=64, pretraining=AT_GPU, alone=1)),
         ("paper", Profile("market", options=tuple((system, options(pretrained=True)) for system in ("casn", "pcb")))),
     ),
 )

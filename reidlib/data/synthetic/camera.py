@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from reidlib.data.synthetic.scene import OCCLUDERS, background_plate
-from reidlib.data.synthetic.settings import CAMERAS, Knobs, Stream, generator
+from reidlib.data.synthetic.settings import CAMERAS, INSTALLATIONS, Knobs, Stream, generator
 
 LUMA = np.array([0.30, 0.59, 0.11], np.float32)
 GRAIN_SIDE = 1024  # pixels of the sensor noise tile
@@ -41,10 +41,10 @@ class Camera:
 
 
 def sample_camera(seed: int, domain: str, number: int, knobs: Knobs, directions: int = CAMERAS) -> Camera:
-    """Camera `number` of a world. The campus is another installation, `knobs.shift` away from the plaza's."""
+    """Camera `number` of a world. Each domain is an installation of its own (`INSTALLATIONS`)."""
     rng = generator(seed, Stream.CAMERA, domain, number)
     site = generator(seed, Stream.SITE, domain)
-    shift = knobs.shift if domain == "campus" else 0.0
+    shift = knobs.shift * INSTALLATIONS[domain]
     colour = 0.45 * knobs.colour
 
     def clipped(spread: float, low: float, high: float) -> float:

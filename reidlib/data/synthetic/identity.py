@@ -192,17 +192,13 @@ def _body(rng: np.random.Generator, feminine: bool) -> dict[str, Any]:
     }
 
 
+HATS = ("cap", "beanie", "hijab", "hood", "none")
 HAIR_STYLES = ("short", "crop", "bald", "bob", "long", "ponytail", "bun", "afro")
 
 
 def _head(rng: np.random.Generator, domain: str, feminine: bool, winter: bool) -> dict[str, Any]:
-    hats = {
-        "cap": 9.0,
-        "beanie": 13.0 if winter else 1.0,
-        "hijab": 4.0 if feminine else 0.0,
-        "hood": 6.0 if winter else 0.0,
-    }
-    hats["none"] = 100 - sum(hats.values())
+    worn = (9.0, 13.0 if winter else 1.0, 4.0 if feminine else 0.0, 6.0 if winter else 0.0)
+    hats = dict(zip(HATS, (*worn, 100 - sum(worn)), strict=True))
     shares = (4, 1, 0.2, 16, 30, 22, 10, 4) if feminine else (46, 24, 9, 5, 4, 2, 1, 5)
     return {
         "hair": choose(rng, list(zip(HAIR_STYLES, shares, strict=True))),
@@ -269,6 +265,9 @@ LOWER_KINDS = {  # (feminine, winter): shares of LOWERS
 }
 
 
+LOWER_PATTERNS = {"plain": 66, "side": 8, "fade": 12, "check": 4, "cuff": 8}
+
+
 def _lower(rng: np.random.Generator, domain: str, feminine: bool, winter: bool, dress: bool) -> dict[str, Any]:
     kind = choose(rng, list(zip(LOWERS, LOWER_KINDS[feminine, winter], strict=True)))
     if dress:
@@ -278,20 +277,20 @@ def _lower(rng: np.random.Generator, domain: str, feminine: bool, winter: bool, 
         "lower": kind,
         "lower_colour": dye(rng, COLOURS[name], 0.03),
         "lower_accent": any_cloth(rng, palette.UPPER_SHARES["plaza"]),
-        "lower_pattern": choose(rng, {"plain": 66, "side": 8, "fade": 12, "check": 4, "cuff": 8}),
+        "lower_pattern": choose(rng, LOWER_PATTERNS),
     }
 
 
+BAGS = ("none", "backpack", "shoulder_left", "shoulder_right", "crossbody", "tote", "handbag", "shoppingbag")
+
+
 def _accessories(rng: np.random.Generator, feminine: bool, winter: bool) -> dict[str, Any]:
-    bags = {
-        "none": 38, "backpack": 34 if winter else 22, "shoulder_left": 5, "shoulder_right": 5, "crossbody": 8,
-        "tote": 5 if feminine else 2, "handbag": 8 if feminine else 2, "shoppingbag": 5,
-    }  # fmt: skip
+    shares = (38, 34 if winter else 22, 5, 5, 8, 5 if feminine else 2, 8 if feminine else 2, 5)
     return {
         "shoe_colour": dye(rng, COLOURS[choose(rng, palette.SHOES)]),
         "sole_colour": dye(rng, COLOURS["white" if rng.random() < 0.5 else "black"]),
         "boots": bool(rng.random() < (0.30 if winter else 0.07)),
-        "bag": choose(rng, bags),
+        "bag": choose(rng, list(zip(BAGS, shares, strict=True))),
         "bag_colour": any_cloth(rng, palette.BAG_SHARES),
         "bag_accent": any_cloth(rng),
         "bag_size": float(rng.uniform(0.82, 1.22)),

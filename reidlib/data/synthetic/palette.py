@@ -43,6 +43,7 @@ CLOTHES = ("black", "white", "grey", "navy", "charcoal", "lightgrey", "blue", "r
 UPPER_SHARES = {
     "plaza": (16, 15, 9, 8, 5, 5, 6, 6, 5, 4, 2, 3, 2, 2, 4, 2, 2, 2, 3, 2, 2, 1),
     "campus": (24, 4, 12, 14, 13, 3, 5, 4, 1, 3, 4, 3, 6, 6, 1, 1, 2, 1, 1, 4, 1, 1),
+    "harbour": (9, 10, 8, 11, 6, 6, 8, 7, 7, 4, 3, 4, 3, 3, 3, 5, 2, 4, 5, 3, 2, 2),
 }
 ACCENT_SHARES = (9, 16, 6, 8, 3, 5, 7, 9, 5, 5, 3, 4, 3, 3, 5, 4, 4, 5, 6, 3, 3, 3)
 BAG_SHARES = (26, 5, 9, 9, 7, 3, 7, 8, 2, 4, 3, 4, 3, 9, 4, 3, 3, 3, 2, 4, 3, 1)
@@ -51,6 +52,7 @@ LOWER = ("black", "denim", "navy", "charcoal", "lightdenim", "khaki", "grey", "w
 LOWER_SHARES = {
     "plaza": (24, 20, 10, 8, 10, 7, 6, 5, 2, 3, 2, 4, 1, 2),
     "campus": (28, 26, 12, 12, 5, 6, 5, 1, 3, 2, 3, 1, 1, 0),
+    "harbour": (16, 20, 12, 7, 10, 9, 7, 5, 4, 5, 4, 5, 2, 1),
 }
 # fmt: on
 INNER = {"white": 10, "grey": 5, "black": 6, "red": 3, "sky": 3, "beige": 3, "navy": 3, "yellow": 2, "green": 2}

@@ -13,7 +13,9 @@ from enum import IntEnum
 import numpy as np
 
 BENCHMARK_VERSION = "1"  # any change to what is drawn raises it
-DOMAINS = ("plaza", "campus")  # a street in summer by day; a campus in winter at dusk
+# A street in summer by day; a campus in winter at dusk; a quay in spring, for pre-training alone.
+DOMAINS = ("plaza", "campus", "harbour")
+INSTALLATIONS = {"plaza": 0.0, "campus": 1.0, "harbour": -0.4}  # of a domain's cameras, in units of `Knobs.shift`
 CAMERAS = 6  # of a world, unless its layout has others
 GROUP = 8  # people in a look-alike group
 IMAGE_SIZE = (128, 64)  # height, width in pixels, as Market-1501's boxes
@@ -39,7 +41,7 @@ class Knobs:
     bag_down: float = 0.06  # probability that the bag was put down
     phone: float = 0.07  # probability of a hand at the ear
     head_turn: float = 0.35  # standard deviation, radians
-    shift: float = 1.5  # distance of the campus installation from the plaza's
+    shift: float = 1.5  # distance of the campus installation from the plaza's; the others' is in proportion
 
 
 SHARES = ("lookalike", "occlusion", "passer_by", "bag_down", "phone")  # knobs of at most 1

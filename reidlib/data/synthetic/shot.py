@@ -7,7 +7,7 @@ import numpy as np
 
 from reidlib.data.synthetic.camera import Camera
 from reidlib.data.synthetic.figure import Placement, Pose
-from reidlib.data.synthetic.settings import PASSERS_BY, Knobs, Stream, generator
+from reidlib.data.synthetic.settings import INSTALLATIONS, PASSERS_BY, Knobs, Stream, generator
 
 WALK = 4  # consecutive images of a person under a camera that are one walk: direction and light are shared
 CROWD = 800  # people who may walk by
@@ -57,7 +57,7 @@ def plan_shot(
     yaw += float(rng.normal(0, 0.16))
     exposure = math.exp(sun + 0.05 * knobs.light * float(rng.normal()))
     pose = _pose(rng, knobs)
-    place = _place(rng, knobs, camera, size, box, knobs.shift if domain == "campus" else 0.0, yaw)
+    place = _place(rng, knobs, camera, size, box, knobs.shift * INSTALLATIONS[domain], yaw)
     return Shot(
         place=place,
         pose=pose,
