@@ -40,13 +40,14 @@ class NotAvailable(FileNotFoundError):
 def read_benchmark(data: Data, root: Path | None, split: int = 0) -> Benchmark:
     """The benchmark a recipe names, generated if it is synthetic; NotAvailable if it is not below `root`.
 
+    root: of the real datasets; nothing is drawn there.
     split: counted modulo the number of splits the dataset has.
     """
     real = registry.DATASETS.get(data.layout or data.name)
     number = split % real.splits if real else 0
     if data.name in SYNTHETIC:
         made = {"size": data.size, "world": data.world, "preset": data.preset, "layout": data.layout}
-        return load(data.name, root=root, split=number, **made)  # type: ignore[arg-type]
+        return load(data.name, split=number, **made)  # type: ignore[arg-type]
     if root is None:
         raise NotAvailable(f"{data.name} is a real dataset: say where it lies with data_root")
     try:

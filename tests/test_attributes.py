@@ -14,7 +14,7 @@ from reidlib.data.synthetic.identity import PATTERNS, UPPERS
 from reidlib.models import build
 from reidlib.objectives import AttributesObjective, Batch
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Profile, Recipe, Sampling, options
-from reidlib.run import restore_model, train_and_evaluate
+from reidlib.run import read_benchmark, restore_model, train_and_evaluate
 from reidlib.store import RunStore
 from reidlib.study import study
 from reidlib.training import Pixels, fit
@@ -125,6 +125,11 @@ def test_every_trial_starts_from_the_same_pre_training():
     assert first.datasets != second.datasets
     assert first.parent == second.parent
     assert first.parent.datasets == (HARBOUR,)
+
+
+def test_nothing_is_drawn_among_real_datasets(tmp_path):
+    assert read_benchmark(HARBOUR, tmp_path).train.paths[0].is_file()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_attributes_are_learnt(plaza_tiny):
