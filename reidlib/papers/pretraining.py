@@ -25,7 +25,11 @@ def harbour(steps: int, **own: object) -> Recipe:
 
 
 # The same for all papers. Its own classifier of identities is not trained, hence small.
-AT_SMOKE = harbour(2, trunk="test_resnet", last_stride=1, image_size=(96, 32), hidden=16)
+AT_SMOKE = replace(
+    harbour(2, trunk="test_resnet", last_stride=1, image_size=(96, 32), hidden=16),
+    sampling=Sampling("identities", people=4, images=2),
+    validations=1,
+)
 AT_LAPTOP = harbour(1500, trunk="test_resnet", last_stride=1, image_size=(192, 64), hidden=16)
 AT_GPU = harbour(3000, image_size=(256, 128), hidden=16)
 PRETRAINED = "a trunk pre-trained on what drawn people wear instead of ImageNet, except at profile paper"
