@@ -124,11 +124,10 @@ def _p(mean: float, error: float, df: float, margin: float, relation: Relation) 
     Inside and outside the margin (or zero and outside) cannot both be true, so that at most one of the two
     tests is of a true hypothesis and the smaller p-value needs no correction of its own.
     """
-    if error == 0:
-        error = np.finfo(float).tiny
-    size = abs(mean)
-    inside = 2 * stdtr(df, (size - margin) / error)
-    other = 2 * stdtr(df, ((margin - size) if relation == "similar" else -size) / error)
+    size, error = abs(mean), max(error, np.finfo(float).tiny)
+    with np.errstate(over="ignore"):  # of replicates that agree to the last digit, where infinity is right
+        inside = 2 * stdtr(df, (size - margin) / error)
+        other = 2 * stdtr(df, ((margin - size) if relation == "similar" else -size) / error)
     return float(min(1.0, inside, other))
 
 

@@ -96,6 +96,13 @@ def test_equal_differences_have_an_interval_of_no_width() -> None:
     assert verdict([2.0, 2.0], 1.0, test_variance=100.0).outcome == "undecided"
 
 
+def test_differences_equal_but_for_a_rounding_overflow_nothing() -> None:
+    with np.errstate(all="raise"):
+        got = verdict([4.0, 4.0, 4.0], margin=1.0)
+        near = verdict([3.9999999999999996, 4.0, 4.0], margin=1.0)
+    assert (got.p, near.outcome) == (0.0, "supported")
+
+
 def test_too_few_replicates_are_preliminary() -> None:
     three = verdict([2.0, 2.1, 1.9], 1.0, planned=5)
     assert (three.outcome, three.reason) == ("preliminary", "3 of 5 replicates")
