@@ -271,7 +271,9 @@ class Profile:
             return replace(scaled, options=options(**chosen))
         if scaled.parent is not None or not scaled.steps or "pretrained" in chosen:
             return scaled
-        return replace(scaled, parent=first.with_options(**{k: v for k, v in chosen.items() if k == "trunk"}))
+        own = {name: chosen[name] for name in ("trunk", "last_stride") if name in chosen}
+        same = own.get("trunk") in (None, dict(first.options).get("trunk"))  # then one file of weights for every stride
+        return replace(scaled, parent=first if same else first.with_options(**own))
 
 
 @dataclass(frozen=True)
