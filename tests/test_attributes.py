@@ -110,7 +110,7 @@ def test_a_profile_lets_every_trained_trunk_start_from_one_pre_training():
     trained = Recipe("hagn", options(trunk="test_resnet"), steps=100)
     scaled = profile.scale(trained)
     assert (scaled.parent, scaled.steps) == (FIRST, 50)  # which itself is not scaled
-    densenet = dict(trunk="densenet121", last_stride=2)  # which cannot do without
+    densenet = {"trunk": "densenet121", "last_stride": 2}  # which cannot do without
     assert profile.scale(trained.with_options(**densenet)).parent == FIRST.with_options(**densenet)
     assert profile.scale(trained.with_options(last_stride=2)).parent == FIRST
     assert profile.scale(trained.with_options(pretrained=False)).parent is None
