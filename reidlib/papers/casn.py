@@ -342,8 +342,8 @@ CLAIMS = (
 
 SMALL = {"trunk": "test_resnet", "last_stride": 1}
 LAPTOP = tuple((system, options(**SMALL, image_size=(192, 64))) for system in ("casn", "pcb"))
-# Not 32 pixels wide: a map of a last stride of 2 would be one place wide. There PyTorch's bfloat16 convolution of stride 2
-# reads memory that was never written on processors with AMX (2.14.1, oneDNN), and now and then it is no number.
+# Not 32 pixels wide: with a last stride of 2 the map would be one place wide. Such a bfloat16 convolution of PyTorch's
+# (2.14.1, oneDNN) reads memory that was never written on processors with AMX, and now and then it is no number.
 TINY = tuple((system, options(**SMALL, image_size=(96, 48), hidden=16)) for system in ("casn", "pcb"))
 PAPER = Paper(
     key="casn",
