@@ -15,8 +15,8 @@ NARROW = {
     "mls": {"width": 6, "sizes": (3, 2, 2), "head": (6, 12), "embedding": 8, "image_size": (64, 32)},
     "midlevel": {"width": 1 / 16, "fc": (16, 16)},
     "casn": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "last_stride": 1, "identities": 4},
-    "ide": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
-    "pcb": {"trunk": "test_resnet", "image_size": (96, 32), "hidden": 16, "identities": 4},
+    "ide": {"trunk": "test_resnet", "image_size": (96, 48), "hidden": 16, "identities": 4},
+    "pcb": {"trunk": "test_resnet", "image_size": (96, 48), "hidden": 16, "identities": 4},
     "hagn": {"trunk": "test_resnet", "image_size": (96, 32), "width": 8, "features": 8, "identities": 4},
     "idla": {"fc": 16},
     "xcorr": {"fc": 16, "image_size": (56, 28)},
@@ -218,7 +218,7 @@ def test_four_people_are_learnt_by_heart(name: str, options: dict, objective: st
     pairs = torch.stack([first, second], 1)
     goal = OBJECTIVES[objective](model)
     optimiser = torch.optim.Adam(model.parameters(), rate)
-    for _ in range(20):
+    for _ in range(30 if name == "midlevel" else 20):  # which learns more slowly on some processors
         noisy = (faces + 0.1 * torch.randn(faces.shape, generator=generator)).clamp(0, 1)
         loss = goal.total(goal(Batch(noisy, people, torch.tensor([1] * 4 + [2] * 4), people, pairs)))
         optimiser.zero_grad()
