@@ -105,11 +105,9 @@ def _judge(claim: Claim, results: Results, column: int) -> Verdict | str:
 
 def _start_apart(a: Trial, b: Trial) -> bool:
     """Whether two trials start from one recipe's weights that were made twice, say on two machines."""
-    parents, weights = zip(
-        *((t.run.record["recipe"].get("parent"), t.run.record.get("parent_weights")) for t in (a, b) if t.run),
-        strict=True,
-    )
-    return parents[0] == parents[1] and None not in weights and weights[0] != weights[1]
+    first, second = (trial.run.record for trial in (a, b) if trial.run is not None)
+    made = {record.get("parent_weights") for record in (first, second)} - {None}  # early runs did not note it
+    return len(made) > 1 and first["recipe"].get("parent") == second["recipe"].get("parent")
 
 
 def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], column: int, doubled: float | None) -> Verdict:

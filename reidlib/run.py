@@ -239,7 +239,9 @@ def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
         if run is not None and (weights := run.weights()) is not None:
             return weights
         if recipe.objective == "attributes":  # pre-training is a run of its own, which others can be given
-            return _train(recipe, (), how, "", "weights").weights() or {}
+            weights = _train(recipe, (), how, "", "weights").weights()
+            assert weights is not None  # they were just kept
+            return weights
         kept = how.store.home / ".parents" / f"{run_name(recipe)}.safetensors"
         if not kept.exists():
             model, _, _ = _trained(recipe, how)
