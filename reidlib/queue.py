@@ -1,5 +1,6 @@
 """The queue: the runs that several papers lack, those that decide most first, and how long they will take."""
 
+import errno
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -109,8 +110,15 @@ class Queue:
     def work(self, *, minutes: float | None = None, devices: int = 1, progress: bool = True) -> Iterator[str]:
         """Do the jobs and say how it goes, a line each; after `minutes` none is begun, and the one begun is finished.
 
-        What another process is at is passed over, and looked at again at the end.
+        What another process is at is passed over, and looked at again at the end. A job that fails does not keep the
+        others from being done; RuntimeError at the end says how many did. OSError at once where the disk is full.
         """
+        failed: list[Job] = []
+        yield from self._work(failed, minutes, devices, progress)
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {len(self.jobs)} runs failed, for the reasons above")
+
+    def _work(self, failed: list[Job], minutes: float | None, devices: int, progress: bool) -> Iterator[str]:
         began, left = time.monotonic(), self.jobs
         while left:
             passed = []
@@ -124,7 +132,14 @@ class Queue:
                         continue
                     if not self.again and self.study.done(job):
                         continue
-                    run = self.study.do(job, again=self.again, devices=devices, progress=progress)
+                    try:
+                        run = self.study.do(job, again=self.again, devices=devices, progress=progress)
+                    except (ValueError, LookupError, OSError, RuntimeError) as error:
+                        if getattr(error, "errno", None) == errno.ENOSPC:
+                            raise  # as would all the others
+                        failed.append(job)
+                        yield f"{job}: failed. {error}"
+                        continue
                 self.finished.add(fingerprint(job.recipe))
                 self.clock.see(run)
                 yield f"{job}: {_scores(job, run)} ({run.record['seconds']:.0f} s); {self._remains()}"

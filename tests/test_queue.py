@@ -1,5 +1,6 @@
 """The queue: what comes first, how long it takes, and how processes share it. Trainings are made up."""
 
+import errno
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,55 @@ def test_what_another_process_holds_is_passed_over_and_named(tmp_path, trained):
         f"{job}: another process is at it" for job in todo.left()
     ]
     assert len(list(todo.work())) == 2  # it is gone: both can be done
+
+
+def test_pre_training_that_another_process_is_at_is_waited_for(tmp_path, trained):
+    """Passed over, every row of two papers would be: the second process would end with nothing done."""
+    todo = laptop(tmp_path, "casn/table3/market-ide", seeds="0")
+    context = multiprocessing.get_context("fork")
+    holding, done = context.Event(), context.Event()
+
+    def other():
+        with RunStore(tmp_path).claim(ancestors(todo.jobs[0].recipe)[0]):
+            holding.set()
+            done.wait(60)
+
+    process = context.Process(target=other)
+    process.start()
+    try:
+        assert holding.wait(30)
+        assert [line.rpartition("; ")[2] for line in todo.work()] == ["1 of 1 done"]
+    finally:
+        done.set()
+        process.join(30)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), FileNotFoundError("1.jpg is gone")])
+def test_a_run_that_fails_does_not_keep_the_others_from_being_made(tmp_path, trained, monkeypatch, error):
+    todo, do = laptop(tmp_path, "personnet/table4/pixels"), Study.do
+
+    def fails(study, job, **given):
+        if job.trial == 1:
+            raise error
+        return do(study, job, **given)
+
+    monkeypatch.setattr(Study, "do", fails)
+    lines = todo.work()
+    said = [next(lines) for _ in range(5)]
+    with pytest.raises(RuntimeError, match="1 of 5 runs failed"):
+        next(lines)
+    assert said[1] == f"{todo.jobs[1]}: failed. {error}"
+    assert said[-1].endswith("; 4 of 5 done, about 1 minutes left")
+    assert len(trained) == 4
+
+
+def test_a_full_disk_ends_the_queue(tmp_path, trained, monkeypatch):
+    def full(study, job, **_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Study, "do", full)
+    with pytest.raises(OSError, match="No space left"):
+        next(laptop(tmp_path, "personnet/table4/pixels").work())
 
 
 def test_papers_whose_data_are_not_there_are_left_out(tmp_path, plaza_tiny):
