@@ -18,7 +18,7 @@ from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED, scored_on
 
 VERDICTS = ("contradicted", "supported")  # classes of book.css, looked for in this order
 LONG = 20  # characters from which a cell is a sentence, which may be broken
-WIDE = 6  # columns; more do not fit beside the table of contents
+WIDE = 6  # columns, those with sentences twice; more do not fit beside the table of contents
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def show(frame: pd.DataFrame, caption: str = "") -> Page:
     """A table as the book draws it: text as it stands, column levels as spanning heads, `attrs["notes"]` below.
 
     Last comes a link that saves the table as `csv` has it; it needs neither a server nor a script.
-    Text between backticks is code. A table of many columns takes the page's margin too. Cells in columns headed
+    Text between backticks is code. A wide table takes the page's margin too. Cells in columns headed
     "printed" and cells that are measured, not run or a verdict get the classes that `book/assets/book.css` draws.
     """
     heads = [column if isinstance(column, tuple) else (column,) for column in frame.columns]
@@ -66,7 +66,8 @@ def show(frame: pd.DataFrame, caption: str = "") -> Page:
     below = f'<ul class="notes">{listed}<li>{link}</li></ul>'
     text = "\n".join([*([caption] if caption else []), frame.to_string(), *notes])
     table = f'<table class="dataframe">{"".join(lines)}</tbody></table>{below}'
-    return Page(text, f'<div class="full-width">{table}</div>' if len(heads) > WIDE else table)
+    breadth = sum(2 if any(len(str(value)) > LONG for value in frame.iloc[:, at]) else 1 for at in range(len(heads)))
+    return Page(text, f'<div class="full-width">{table}</div>' if breadth > WIDE else table)
 
 
 def csv(frame: pd.DataFrame, caption: str = "") -> str:

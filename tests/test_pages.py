@@ -126,9 +126,15 @@ def test_a_verdict_has_the_class_of_its_outcome(said, kind):
     assert f'<td class="{f"{kind} sentence".strip()}">' in show(pd.DataFrame({"verdict": [said]}))._repr_html_()
 
 
-@pytest.mark.parametrize(("columns", "wide"), [(6, False), (7, True)])
-def test_a_table_of_many_columns_takes_the_margin(columns, wide):
-    drawn = show(pd.DataFrame([range(columns)]))._repr_html_()
+SENTENCE = "a cell of more than twenty letters"
+
+
+@pytest.mark.parametrize(
+    ("cells", "wide"),
+    [([0] * 6, False), ([0] * 7, True), ([*[0] * 4, SENTENCE], False), ([*[0] * 5, SENTENCE], True)],
+)
+def test_a_table_of_many_columns_or_long_ones_takes_the_margin(cells, wide):
+    drawn = show(pd.DataFrame([cells]))._repr_html_()
     assert drawn.startswith('<div class="full-width"><table') is wide
     assert drawn.count("<div") == drawn.count("</div>")
 
