@@ -1,6 +1,6 @@
 """Claims x runs -> verdicts: which trials are compared, and how the outcome may be said."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,31 @@ from reidlib.verdicts import (
     within_prediction,
 )
 
+MEASURES = {  # what claims compare, in words
+    "mean_ap": "mAP",
+    "rank1": "rank-1",
+    "mean_accuracy": "mean accuracy",
+    "difference_energy_share": "energy share",
+    "attention_distance_share": "attention distance share",
+    "map_on_person": "map on the person",
+}
+# Columns of `claims_table`: what was found, and what that hangs on.
+VERDICT = ["source", "measured effect", "95 % interval", "verdict"]
+SMALL_PRINT = ["measure", "printed effect", "replicates", "margin", "detectable", "at twice the length"]
+
+
+def predictions(paper: Paper, predicted: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """What was expected of each claim, and why, under the claim's short name; in the order of the paper's claims.
+
+    predicted: claim key -> (short name, prediction). ValueError: a key that is no claim's.
+    """
+    unknown = set(predicted) - {claim.key for claim in paper.claims}
+    if unknown:
+        raise ValueError(f"{paper.key} has no claim {sorted(unknown)}; it has {[claim.key for claim in paper.claims]}")
+    said = [predicted.get(claim.key, (claim.statement, "none was written")) for claim in paper.claims]
+    names, why = zip(*said, strict=True)
+    return pd.DataFrame({"prediction, and why": why}, index=names)
+
 
 def verdicts(paper: Paper, results: Results, *, column: int = 0) -> dict[str, Verdict | str]:
     """Claim key -> its verdict after Holm over the paper's claims, in points; text where nothing was compared.
@@ -54,7 +79,7 @@ def claims_table(paper: Paper, results: Results, *, column: int = 0) -> pd.DataF
         lines[claim.key] = {
             "claim": claim.statement + (" +" if claim.added else ""),
             "source": claim.source,
-            "measure": claim.measure,
+            "measure": MEASURES.get(claim.measure, claim.measure),
             "printed effect": "" if claim.printed_effect is None else f"{claim.printed_effect:+.2f}",
             "measured effect": Shown(f"{numbers.mean:+.1f}", exact=numbers.mean) if numbers else "",
             "95 % interval": Shown(f"{numbers.low:+.1f} to {numbers.high:+.1f}", low=numbers.low, high=numbers.high)
@@ -70,6 +95,27 @@ def claims_table(paper: Paper, results: Results, *, column: int = 0) -> pd.DataF
     compared = dict.fromkeys(key for claim in paper.claims for pair in claim.pairs for key in pair)
     frame.attrs["notes"] = list(filter(None, [provenance(results[key] for key in compared if key in results)]))
     return frame
+
+
+def claim_effects(paper: Paper, results: Results, *, column: int = 0) -> pd.DataFrame:
+    """Claim key -> what `figures.effects` draws of it, in points (of 100).
+
+    Columns: `statement`; `mean`, `low`, `high`, NaN where not run or of one replicate; `margin`; `printed`, NaN where
+    the paper prints none; `verdict`, the outcome, missing where not run; `replicates`, how many were compared.
+    """
+    found, lines = verdicts(paper, results, column=column), {}
+    for claim in paper.claims:
+        key, got = claim.key, found[claim.key]
+        line = {"statement": claim.statement, "mean": np.nan, "low": np.nan, "high": np.nan, "margin": claim.margin}
+        line["printed"] = np.nan if claim.printed_effect is None else claim.printed_effect
+        lines[key] = line | {"verdict": None if got == NOT_RUN else "no verdict", "replicates": 0}
+        if isinstance(got, Verdict):
+            lines[key] |= {"mean": got.mean, "replicates": got.replicates}
+            if got.replicates > 1:
+                lines[key] |= {"low": got.low, "high": got.high}
+            if _profile(_compared(claim, results, column)) != "smoke":
+                lines[key]["verdict"] = got.outcome
+    return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def _at_twice(claim: Claim, results: Results, column: int) -> str:
@@ -143,9 +189,8 @@ def _shared_test_variance(name: str, both: Sequence[tuple[Trial, Trial]], column
 
 def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results, column: int) -> str:
     """The verdict as it may be said: on synthetic data a mechanism is tested, never the printed number."""
-    trial = next(item for item in results[claim.pairs[0][0]] if value(item, column, claim.measure) is not None)
-    assert trial.run is not None
-    profile = trial.run.record.get("profile", "")
+    trial = _compared(claim, results, column)
+    profile = _profile(trial)
     if profile == "smoke":
         return "no verdict: smoke runs only show that the code runs"
     if got.outcome == "no verdict":
@@ -162,6 +207,15 @@ def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results, column:
     if got.outcome == "supported" and _reproduced(paper, claim, results, column, data, profile):
         return f"reproduced {where}"
     return f"{got.outcome} {where}{reason}{needed}"
+
+
+def _compared(claim: Claim, results: Results, column: int) -> Trial:
+    """The first trial that a claim with a verdict compares."""
+    return next(item for item in results[claim.pairs[0][0]] if value(item, column, claim.measure) is not None)
+
+
+def _profile(trial: Trial) -> str:
+    return "" if trial.run is None else trial.run.record.get("profile", "")
 
 
 def _reproduced(paper: Paper, claim: Claim, results: Results, column: int, data: Data, profile: str) -> bool:

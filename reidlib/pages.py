@@ -1,4 +1,4 @@
-"""What notebooks put on a page: tables with their notes, and the numbers that sentences compare."""
+"""What notebooks put on a page: tables with their notes, the numbers that sentences compare, what was run."""
 
 import base64
 import html
@@ -13,8 +13,10 @@ import pandas as pd
 
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import EvaluationSettings
+from reidlib.run import NotAvailable
 from reidlib.store import Trial
-from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED, scored_on
+from reidlib.study import Study
+from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED, Results, scored_on
 
 VERDICTS = ("contradicted", "supported")  # classes of book.css, looked for in this order
 LONG = 20  # characters from which a cell is a sentence, which may be broken
@@ -163,3 +165,38 @@ def _scores(trial: Trial, column: int, measure: str) -> pd.DataFrame | None:
     queries = trial.run.queries(trial.settings[column])
     assert queries is not None
     return queries.assign(ap=(queries.first_hit < 1).astype(float) if measure == "rank1" else queries.ap)
+
+
+def planned_runs(chapter: Study) -> str:
+    """How many of a chapter's trainings there are, as Markdown; and, of a smoke run, that its numbers mean nothing."""
+    jobs = chapter.jobs()
+    there = sum(chapter.store.find(job.recipe) is not None for job in jobs)
+    whole = len(jobs) - len(chapter.missing())
+    text = f"Of the {len(jobs)} trainings that this chapter plans at this profile, {there} are in the run store"
+    text += "." if whole == there else f", {whole} of them with all the evaluations that the tables want."
+    if chapter.profile != "smoke":
+        return text
+    return f"{text}\n\n**This is a smoke run: every step runs, for a moment. Its numbers mean nothing.**"
+
+
+def shown_runs(results: Results) -> str:
+    """How many trainings a chapter's tables show, how long they took and where, in a sentence."""
+    runs = {trial.run.name: trial.run.record for trials in results.values() for trial in trials if trial.run}
+    if not runs:
+        return "No training is in the run store: nothing was tested yet."
+    profiles, devices = (sorted({record[name] for record in runs.values()}) for name in ("profile", "device"))
+    hours = sum(record["seconds"] for record in runs.values()) / 3600
+    return (
+        f"Shown: {len(runs)} trainings at the profile {', '.join(profiles)}, {hours:.1f} hours in all, on"
+        f" {', '.join(devices)}."
+    )
+
+
+def why_not_run(chapter: Study, table: str) -> str:
+    """A sentence that says which dataset a table lacks; empty where it is there."""
+    row = next(row for row in chapter.paper.rows if row.table == table and row.recipe)
+    try:
+        chapter.data(row.evaluations[0].data, 0, chapter.shown_profile(table))
+    except NotAvailable as missing:
+        return f"{table} is not run: {missing}."
+    return ""

@@ -4,14 +4,16 @@ import base64
 import io
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from reidlib.pages import estimate, show
+from reidlib.pages import estimate, planned_runs, show, shown_runs, why_not_run
 from reidlib.recipe import Data, EvaluationSettings, options
-from reidlib.store import Trial
+from reidlib.store import RunStore, Trial
+from reidlib.study import study
 from reidlib.tables import Shown, mean_sd
 
 SETTINGS = [EvaluationSettings(Data("plaza", "small", world)) for world in range(3)]
@@ -173,3 +175,45 @@ def test_verdicts_code_and_sentences_are_marked():
     drawn = show(frame)._repr_html_()
     assert '<td class="contradicted sentence">' in drawn
     assert "<code>kernel=3</code>" in drawn
+
+
+def test_a_chapter_says_how_many_of_its_trainings_there_are(tmp_path):
+    chapter = study("personnet", profile="laptop", runs_dir=str(tmp_path))
+    count = len(chapter.jobs())
+    begins = f"Of the {count} trainings that this chapter plans at this profile,"
+    assert planned_runs(chapter) == f"{begins} 0 are in the run store."
+    row = chapter.paper.row("tuning/sgd-0.01")
+    RunStore(tmp_path).save(chapter.recipe(row, 0, "laptop"), history=[], evaluations={}, meta={})
+    assert planned_runs(chapter) == f"{begins} 1 are in the run store."
+    row = chapter.paper.row("table4/personnet")
+    RunStore(tmp_path).save(chapter.recipe(row, 0, "laptop"), history=[], evaluations={}, meta={})
+    assert planned_runs(chapter) == (
+        f"{begins} 2 are in the run store, 1 of them with all the evaluations that the tables want."
+    )
+
+
+def test_a_smoke_chapter_says_that_its_numbers_mean_nothing(tmp_path, plaza_tiny):
+    chapter = study("personnet", profile="smoke", runs_dir=str(tmp_path))
+    assert planned_runs(chapter).endswith(
+        "**This is a smoke run: every step runs, for a moment. Its numbers mean nothing.**"
+    )
+
+
+def test_the_trainings_shown_are_counted_once():
+    def run(name, seconds, device):
+        return SimpleNamespace(name=name, record={"profile": "laptop", "seconds": seconds, "device": device})
+
+    one, two = Trial(run("one", 3600.0, "a GPU"), ()), Trial(run("two", 1800.0, "a CPU"), ())
+    assert shown_runs({"a": [one, Trial(None)], "b": [one, two]}) == (
+        "Shown: 2 trainings at the profile laptop, 1.5 hours in all, on a CPU, a GPU."
+    )
+    assert shown_runs({"a": [Trial(None)]}) == "No training is in the run store: nothing was tested yet."
+
+
+def test_a_table_says_which_dataset_it_lacks(tmp_path):
+    (tmp_path / "data").mkdir()
+    where = {"dataset": "real", "data_root": str(tmp_path / "data"), "runs_dir": str(tmp_path / "runs")}
+    said = why_not_run(study("personnet", profile="laptop", **where), "Table IV")
+    assert said.startswith("Table IV is not run: ")
+    assert "market1501" in said.lower().replace("-", "")
+    assert why_not_run(study("personnet", profile="laptop"), "Table IV") == ""

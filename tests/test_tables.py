@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reidlib.claims import claims_table, verdicts
+from reidlib.claims import SMALL_PRINT, VERDICT, claim_effects, claims_table, predictions, verdicts
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import Claim, Data, EvaluationSettings, Optimiser, Paper, Profile, Recipe, Row, options
@@ -296,6 +296,49 @@ def test_claims_on_synthetic_data_are_about_mechanisms(make: Make) -> None:
     assert got.loc["missing", "replicates"] == "0 of 5"
     swapped = claims_table(PAPER, {"table4/a": results["table4/b"], "table4/b": results["table4/a"]})
     assert swapped.loc["beats", "verdict"].startswith("mechanism contradicted")
+
+
+def test_every_column_about_a_claim_is_shown_once(make: Make) -> None:
+    got = claims_table(PAPER, {"table4/a": make(A, [0.3]), "table4/b": make(B, [0.3])})
+    assert sorted([*VERDICT, *SMALL_PRINT, "claim"]) == sorted(got.columns)
+    assert got.measure.tolist() == ["mAP", "mean accuracy", "mAP"]
+
+
+def test_effects_are_those_of_the_table_and_unknown_where_nothing_ran(make: Make) -> None:
+    results = {"table4/a": make(A, [0.30, 0.34]), "table4/b": make(B, [0.27, 0.27])}
+    got = claim_effects(PAPER, results)
+    beats, found = got.loc["beats"], verdicts(PAPER, results)["beats"]
+    assert isinstance(found, Verdict)
+    assert (beats["mean"], beats["low"], beats["high"]) == (pytest.approx(5.0), found.low, found.high)
+    assert beats[["statement", "printed", "verdict", "replicates"]].tolist() == ["A beats B", 6.0, "preliminary", 2]
+    missing = got.loc["missing"]
+    assert missing[["mean", "low", "high", "printed", "verdict"]].isna().all()
+    assert missing.replicates == 0
+    one = {key: trials[:1] for key, trials in results.items()}
+    assert claim_effects(PAPER, one).loc["beats", ["mean", "low", "high"]].isna().tolist() == [False, True, True]
+
+
+def test_smoke_runs_and_arms_that_differ_have_effects_without_a_verdict(make: Make) -> None:
+    smoke = {"table4/a": make(A, [0.3] * 5, profile="smoke"), "table4/b": make(B, [0.2] * 5, profile="smoke")}
+    got = claim_effects(PAPER, smoke).loc["beats"]
+    assert (got["mean"], got.verdict) == (pytest.approx(10.0), "no verdict")
+    mixed = {"table4/a": make(A, [0.3]), "table4/b": make(B, [0.2], profile="gpu")}
+    got = claim_effects(PAPER, mixed).loc["beats"]
+    assert np.isnan(got["mean"])
+    assert (got.verdict, got.replicates) == ("no verdict", 0)
+
+
+def test_predictions_stand_in_the_order_of_the_claims_under_short_names() -> None:
+    got = predictions(PAPER, {"faster": ("speed", "yes: it is smaller"), "beats": ("A over B", "no")})
+    assert got["prediction, and why"].to_dict() == {
+        "A over B": "no",
+        "speed": "yes: it is smaller",
+        "A beats C": "none was written",
+    }
+    with pytest.raises(
+        ValueError, match=r"personnet has no claim \['fasster'\]; it has \['beats', 'faster', 'missing'\]"
+    ):
+        predictions(PAPER, {"fasster": ("speed", "yes")})
 
 
 def test_arms_that_start_from_one_pre_training_made_twice_are_not_compared(make: Make) -> None:

@@ -273,7 +273,7 @@ def effects(claims: pd.DataFrame, *, unit: str = "points") -> Figure:
                 axes.plot(ends, [theirs, theirs], "--", color=VERMILLION, linewidth=1.2, gid="printed interval")
             axes.plot(printed, theirs, "D", color=VERMILLION, mfc="white", ms=5.5, mew=1.4, gid="printed")
         note = [str(claim["verdict"])] if _known(claim, "verdict") else []
-        if _known(claim, "replicates"):
+        if _known(claim, "replicates") and claim["replicates"]:
             note.append(_count(int(claim["replicates"]), "replicate"))
         axes.text(1.02, y, "\n".join(note), transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     axes.set_yticks(range(len(claims)), [textwrap.fill(text, 36) for text in claims["statement"]])
