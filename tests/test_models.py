@@ -38,8 +38,8 @@ LEARNERS = [
     ("midlevel", {"batch_norm": True, "dropout": 0.0}, "pair", 5e-3),
     ("mls", {}, "mls", 5e-3),
     ("hagn", {}, "identity", 2e-3),
-    ("casn", {}, "casn", 5e-3),
-    ("casn", {"base": "pcb"}, "casn", 1e-2),
+    ("casn", {"attention": False}, "casn", 5e-3),  # by the feature alone: what the attention adds is another matter
+    ("casn", {"base": "pcb", "attention": False}, "casn", 1e-2),
     ("ide", {}, "identity", 2e-3),
     ("pcb", {"refined": True}, "identity", 2e-3),
     ("idla", {}, "pair", 2e-3),
@@ -53,9 +53,12 @@ def labelled(case: tuple[str, dict]) -> str:
     return "-".join([name, *(f"{option}={value}" for option, value in options.items())])
 
 
-def narrow(name: str, **options: object) -> ReIDModel:
-    torch.manual_seed(0)
-    return build(name, **{**NARROW.get(name, {}), **options}).eval()
+def narrow(name: str, seed: int = 0, **options: object) -> ReIDModel:
+    given = {**NARROW.get(name, {}), **options}
+    if options.get("last_stride") == 2:
+        given["image_size"] = (96, 48)  # a map one place wide has no bfloat16 that can be trusted, see papers/casn.py
+    torch.manual_seed(seed)
+    return build(name, **given).eval()
 
 
 @pytest.fixture(params=CASES, ids=labelled)
@@ -150,8 +153,7 @@ def test_weights_survive_safetensors(model: ReIDModel, request: pytest.FixtureRe
     name, options = request.node.callspec.params["model"]
     batch = images(model, 3)
     expected = model.distance(*[model.encode(batch).detach()] * 2)
-    torch.manual_seed(99)
-    other = build(name, **{**NARROW.get(name, {}), **options}).eval()
+    other = narrow(name, seed=99, **options)
     other.load_state_dict(load(save(model.state_dict())))
     assert torch.equal(other.distance(*[other.encode(batch).detach()] * 2), expected)
 
