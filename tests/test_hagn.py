@@ -147,6 +147,16 @@ def test_spatial_attention_is_equation_1() -> None:
 
 
 @torch.no_grad()
+def test_a_batch_norm_before_the_sigmoid_keeps_it_from_its_ends_where_maps_are_large() -> None:
+    """As Eq. 1 is printed, most weights of large maps are next to 0 or 1, where the sigmoid has no slope."""
+    for norm, learns in (("none", False), ("batch", True)):
+        torch.manual_seed(0)
+        module, maps = SpatialAttention(norm), 100 * torch.randn(4, 5, 12, 4).abs()
+        weights = module(maps)
+        assert bool(((weights > 0.05) & (weights < 0.95)).float().mean() > 0.5) is learns
+
+
+@torch.no_grad()
 def test_both_readings_of_equation_2_and_that_they_differ() -> None:
     found = []
     for added in ("after", "before"):

@@ -35,13 +35,18 @@ TABLE_X = ((1, 2, 3, 4), (1,), (2,), (3,), (4,), (1, 2), (1, 2, 3), (2, 3, 4))
 
 
 class SpatialAttention(nn.Conv2d):
-    """M_SAM(F) = sigma(f([AvgPool(F); MaxPool(F)])) (Eq. 1): (B, C, H, W) -> (B, 1, H, W), pooled over channels."""
+    """M_SAM(F) = sigma(f([AvgPool(F); MaxPool(F)])) (Eq. 1): (B, C, H, W) -> (B, 1, H, W), pooled over channels.
 
-    def __init__(self) -> None:
+    norm: "none" is Eq. 1 as printed. "batch" normalises what the sigmoid sees, as the released code of CBAM does, whose
+        module this is: what the convolution adds up has no bound, and the sigmoid's ends have no gradient.
+    """
+
+    def __init__(self, norm: str = "none") -> None:
         super().__init__(2, 1, 7, padding=3, bias=False)  # f's size is the released code's (HA-11)
+        self.norm = nn.BatchNorm2d(1) if norm == "batch" else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
-        return torch.sigmoid(super().forward(torch.stack([maps.mean(1), maps.max(1).values], 1)))
+        return torch.sigmoid(self.norm(super().forward(torch.stack([maps.mean(1), maps.max(1).values], 1))))
 
 
 class ChannelAttention(nn.Module):
@@ -71,8 +76,8 @@ class ChannelAttention(nn.Module):
 class Attention(nn.ModuleDict):
     """SAM ("S") and CAM ("C") in the order of `letters`, each over the maps that the one before it weighted."""
 
-    def __init__(self, letters: str, channels: int, cam_sum: str) -> None:
-        modules = {"S": lambda: SpatialAttention(), "C": lambda: ChannelAttention(channels, cam_sum)}
+    def __init__(self, letters: str, channels: int, cam_sum: str, sam_norm: str) -> None:
+        modules = {"S": lambda: SpatialAttention(sam_norm), "C": lambda: ChannelAttention(channels, cam_sum)}
         super().__init__({letter: modules[letter]() for letter in letters})
 
     def forward(self, maps: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -118,7 +123,7 @@ class HAGN(Embedder):
 
     stages: of the trunk, fused by channel (Table X). order: of the attention modules and the concatenation
         (`ORDERS`, Table IX). attend: stage maps get their attention at "native" resolution or once "pooled" (HA-20).
-    cam_sum: "after" or "before" the shared layers (HA-5).
+    cam_sum: "after" or "before" the shared layers (HA-5). sam_norm: "none" or "batch", before SAM's sigmoid (Eq. 1).
     parts: levels k of MGO; 1 is the whole map alone, without MGO. extractor: MPFE with "max+avg" pooling or "avg"
         alone; "plain" is average pooling and a classifier, the baseline's (HA-15) and with `parts` of 6 Table
         VII's MGO alone (HA-14).
@@ -136,6 +141,7 @@ class HAGN(Embedder):
         "order": tuple(ORDERS),
         "attend": ("native", "pooled"),
         "cam_sum": ("after", "before"),
+        "sam_norm": ("none", "batch"),
         "extractor": ("max+avg", "avg", "plain"),
         "activation": tuple(ACTIVATIONS),
         "triplets": ("before", "after"),
@@ -150,6 +156,7 @@ class HAGN(Embedder):
         order: str = "S+c+C",
         attend: str = "native",
         cam_sum: str = "after",
+        sam_norm: str = "none",
         parts: int = 6,
         extractor: str = "max+avg",
         width: int = 256,
@@ -170,6 +177,7 @@ class HAGN(Embedder):
             "order": order,
             "attend": attend,
             "cam_sum": cam_sum,
+            "sam_norm": sam_norm,
             "extractor": extractor,
             "activation": activation,
             "triplets": triplets,
@@ -194,8 +202,8 @@ class HAGN(Embedder):
             )
         before, after = ORDERS[order]
         fused, count = sum(self.trunk.channels), parts * (parts + 1) // 2
-        self.before = nn.ModuleList(Attention(before, channels, cam_sum) for channels in self.trunk.channels)
-        self.after = Attention(after, fused, cam_sum)
+        self.before = nn.ModuleList(Attention(before, channels, cam_sum, sam_norm) for channels in self.trunk.channels)
+        self.after = Attention(after, fused, cam_sum, sam_norm)
         if extractor == "plain":
             features = fused
         else:

@@ -352,6 +352,7 @@ OPEN = (
             ),
             ("cam-before", "CAM as Eq. 2 prints it (HA-5)", HAGN.with_options(cam_sum="before")),
             ("sam-pooled", "SAM after the max-pooling (HA-20)", HAGN.with_options(attend="pooled")),
+            ("sam-norm", "SAM with batch norm before its sigmoid (Eq. 1)", HAGN.with_options(sam_norm="batch")),
             ("warm-up", "Warm-up to the full rate, as released (HA-7)", replace(HAGN, schedule=CODE_WARM)),
             (
                 "nesterov",
