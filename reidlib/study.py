@@ -198,7 +198,8 @@ class Study:
             keys = [row.key for row in self.paper.rows if row.recipe is not None]
             near = difflib.get_close_matches(select, keys, 1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{self.paper.key} has no row or table {select!r}{hint}")
+            what = f"row or table {select!r}{hint}" if keys else "rows to train"
+            raise ValueError(f"{self.paper.key} has no {what}")
         trained = {row.recipe for row in rows}
         others = [row for row in self.paper.rows if row.recipe in trained and row not in rows]
         jobs: list[Job] = []

@@ -235,3 +235,5 @@ def test_a_mistyped_target_names_the_nearest(tmp_path):
         laptop(tmp_path, "hagnn")
     with pytest.raises(ValueError, match="has no row or table"):
         laptop(tmp_path, "personnet/table4", "mls/table44")
+    with pytest.raises(ValueError, match="data has no rows to train"):
+        laptop(tmp_path, "data")
