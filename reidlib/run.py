@@ -112,7 +112,8 @@ def train_and_evaluate(
 ) -> Run:
     """The run of a recipe with every one of `settings` evaluated: found in the store, completed, or trained.
 
-    Two processes asking for one run train it once; an interrupted training goes on from its checkpoint.
+    Two processes asking for one run train it once; an interrupted training goes on from its checkpoint, and one whose
+    evaluation was interrupted is evaluated again, not trained.
     keep: "weights" stores the weights, "trained" and "robustness" also that table (`robustness.OF`), "figures" also
     `figure_arrays` and `coverage`.
     again: train even if the run is there.
@@ -142,6 +143,10 @@ class _How:
     devices: int
     progress: bool
 
+    def checkpoint(self, recipe: Recipe) -> Path:
+        """Where a training of the recipe is kept until what it is for is stored."""
+        return self.store.home / ".checkpoints" / f"{run_name(recipe)}.safetensors"
+
 
 def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, profile: str, keep: str) -> Run:
     began = time.perf_counter()
@@ -150,11 +155,13 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
     evaluations = {item: _score(model, item, how.data_root, how.device, how.progress) for item in settings}
     benchmarks = {data.name: read_benchmark(data, how.data_root, recipe.split) for data in recipe.datasets}
     benchmark = next(iter(benchmarks.values()))
+    seconds = round(time.perf_counter() - began, 1)
     run = how.store.save(
         recipe,
         history=history,
         evaluations=evaluations,
         figures=figure_arrays(model, benchmark, how.device) if keep == "figures" else None,
+        tables=_tables(model, recipe, keep, identities, how.data_root, how.device, how.progress),
         weights=model.state_dict() if keep else None,
         meta={
             "profile": profile,
@@ -164,12 +171,13 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
             **({"parent_weights": _weights_digest(_parent_weights(recipe.parent, how))} if recipe.parent else {}),
             "device": device_name(how.device),
             "precision": precision(how.device),
-            "seconds": round(time.perf_counter() - began, 1),
+            "seconds": seconds,
             "training_seconds": round(trained, 1),
             "peak_memory_bytes": _peak_memory(how.device),
         },
     )
-    return measure(run, recipe, keep, how.data_root, how.device, how.progress)
+    how.checkpoint(recipe).unlink(missing_ok=True)
+    return run
 
 
 def _refuse_leaks(recipe: Recipe, settings: Sequence[EvaluationSettings], data_root: Path | None) -> None:
@@ -226,7 +234,7 @@ def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
             device=how.device,
             devices=how.devices,
             precision=precision(how.device),
-            checkpoint=how.store.home / ".checkpoints" / f"{run_name(recipe)}.safetensors",
+            checkpoint=how.checkpoint(recipe),
             progress=how.progress,
         )
     return model.eval(), history, len(train.identities)
@@ -254,6 +262,7 @@ def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
             }
             save_file(weights, partial)
             partial.replace(kept)
+            how.checkpoint(recipe).unlink(missing_ok=True)
         return load_file(kept)
 
 
@@ -331,21 +340,30 @@ def measure(
     As it is where there is nothing to measure: data that are not drawn, `robustness` in another layout than
     Market-1501's, `coverage` of a model without maps. FileNotFoundError where its weights are not here.
     """
-    if keep not in robustness.OF:
+    if keep not in robustness.OF or drawn(read_benchmark(recipe.datasets[0], data_root, recipe.split)) is None:
         return run
+    model, identities = restore_model(run, recipe), run.record["identities"]
+    for name, table in _tables(model, recipe, keep, identities, data_root, device, progress).items():
+        run = run.with_table(name, table)
+    return run
+
+
+def _tables(
+    model: ReIDModel, recipe: Recipe, keep: str, identities: int, data_root: Path | None, device: str, progress: bool
+) -> dict[str, pd.DataFrame]:
+    """What `measure` measures of a trained model: tables by their name in the store."""
     benchmark = read_benchmark(recipe.datasets[0], data_root, recipe.split)
-    if drawn(benchmark) is None:
-        return run
-    model = restore_model(run, recipe)
+    if keep not in robustness.OF or drawn(benchmark) is None:
+        return {}
+    tables = {}
     if robustness.can_measure(benchmark):
-        table = robustness.robustness(model, benchmark, robustness.OF[keep], device=device, progress=progress)
-        run = run.with_table(robustness.TABLE, table)
+        how_many = robustness.OF[keep]
+        tables[robustness.TABLE] = robustness.robustness(model, benchmark, how_many, device=device, progress=progress)
     if keep == "figures" and type(model) in MAPS:
         pairs = min(100, len(benchmark.query) // 4)  # few of a tiny benchmark, whose numbers nobody reads
-        untrained = build_model(recipe, run.record["identities"])
-        table = coverage.coverage(model, benchmark, untrained, pairs=pairs, device=device)
-        run = run.with_table(coverage.TABLE, table)
-    return run
+        untrained = build_model(recipe, identities)
+        tables[coverage.TABLE] = coverage.coverage(model, benchmark, untrained, pairs=pairs, device=device)
+    return tables
 
 
 @torch.inference_mode()

@@ -138,9 +138,7 @@ class Run:
 
         ValueError where the name is taken by the store.
         """
-        if name in ("history", "queries"):
-            raise ValueError(f"the table {name!r} is the store's own; give another name")
-        return self._with(f"{name}.csv", lambda path: table.to_csv(path, index=False, lineterminator="\n"))
+        return self._with(_table_file(name), lambda path: table.to_csv(path, index=False, lineterminator="\n"))
 
     def with_figures(self, arrays: Mapping[str, np.ndarray]) -> "Run":
         """This run with other arrays for its figures, whole or not at all, in the store's own folder."""
@@ -257,14 +255,16 @@ class RunStore:
         history: pd.DataFrame | Iterable[Mapping[str, Any]],
         evaluations: Mapping[EvaluationSettings, Evaluated],
         figures: Mapping[str, np.ndarray] | None = None,
+        tables: Mapping[str, pd.DataFrame] | None = None,
         weights: Mapping[str, torch.Tensor] | None = None,
         meta: Mapping[str, Any],
     ) -> Run:
         """Store a finished run, whole or not at all; one already there is replaced.
 
-        evaluations: the scores under each settings, with the query split they are of. meta: what only the
-        caller knows: `device`, `profile`, `data` (dataset -> digest), `seconds`, `peak_memory_bytes`, and `measures`
-        (per-run numbers claims compare). ValueError when a name is taken; OSError (disk full, no permission)
+        evaluations: the scores under each settings, with the query split they are of. tables: of further measurements,
+        by name, as `Run.with_table` takes them. meta: what only the caller knows: `device`, `profile`, `data` (dataset
+        -> digest), `seconds`, `peak_memory_bytes`, and `measures` (per-run numbers claims compare). ValueError when a
+        name is taken; OSError (disk full, no permission)
         says that nothing was written.
         """
         record = {
@@ -283,6 +283,8 @@ class RunStore:
             (part / "queries.csv").write_bytes(_query_lines(evaluations, header=True).encode())
             if figures:
                 np.savez_compressed(part / "figures.npz", **figures)  # type: ignore[arg-type]
+            for name, table in (tables or {}).items():
+                table.to_csv(part / _table_file(name), index=False, lineterminator="\n")
             if weights is not None:
                 # Plain layout, each tensor its own memory: safetensors takes nothing else.
                 kept = {
@@ -393,6 +395,12 @@ class RunStore:
             raise
         shutil.rmtree(old, ignore_errors=True)
         return target
+
+
+def _table_file(name: str) -> str:
+    if name in ("history", "queries"):
+        raise ValueError(f"the table {name!r} is the store's own; give another name")
+    return f"{name}.csv"
 
 
 def _copy(source: Path, part: Path) -> None:

@@ -135,9 +135,10 @@ def fit(
     """Train the objective's model in place by the recipe; returns the history, one row a validation.
 
     train, held_out: pixels at the model's image size. precision: Lightning Fabric's ("32-true", "bf16-mixed").
-    checkpoint: a file that is written at every validation and removed at the end; if it is there, training
-    goes on from it, on the CPU to the same last bit as without the interruption. devices: each is one process with
-    batches of its own, and gradients are averaged; the calling script must be importable (`if __name__ == ...`).
+    checkpoint: a file that is written at every validation, the last one too; if it is there, training goes on from it,
+    on the CPU to the same last bit as without the interruption. The caller removes it.
+    devices: each is one process with batches of its own, and gradients are averaged; the calling script must be
+    importable (`if __name__ == ...`).
     mined: (M, 2) rows of `train`, the hard negatives of `recipe.sampling`.
     History columns: step, progress, images (presented so far), lr, the loss terms (means since the row
     before), loss, accuracy (held out, a fraction), seconds (since the start, interruptions left out).
@@ -237,10 +238,8 @@ def _train(
                 rows.append(row)
                 bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "accuracy") if name in row})
                 sums, since = {}, step + 1
-                if checkpoint is not None and step + 1 < recipe.steps and fabric.is_global_zero:
+                if checkpoint is not None and fabric.is_global_zero:
                     _save(checkpoint, step + 1, objective, optimiser, rows, recipe)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
     return pd.DataFrame(rows)
 
 

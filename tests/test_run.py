@@ -1,10 +1,12 @@
 """What a run measures and keeps beside its scores."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from reidlib.mining import hardest_negatives
 from reidlib.models import build
@@ -38,6 +40,30 @@ def test_a_kept_run_is_scored_again_without_training(tmp_path, plaza_tiny, monke
     images = torch.rand(2, 3, 160, 60, generator=torch.Generator().manual_seed(0))
     models = [restore_model(both, TINY) for _ in range(2)]
     assert torch.equal(*(model.encode(images).maps for model in models))
+
+
+@pytest.mark.parametrize("during", ["evaluate", "figure_arrays", "_tables"])
+def test_a_training_outlives_an_interrupted_evaluation(tmp_path, plaza_tiny, monkeypatch, during):
+    """And a run is stored whole or not at all, or what was not measured would never be."""
+    store = RunStore(tmp_path)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"reidlib.run.{during}", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(TINY, [FULL], store, keep="figures", progress=False)
+    assert store.find(TINY) is None
+    (checkpoint,) = (tmp_path / ".checkpoints").iterdir()
+    with safe_open(checkpoint, framework="pt") as file:
+        rows = json.loads(file.metadata()["rows"])
+    run = train_and_evaluate(TINY, [FULL], store, keep="figures", progress=False)
+    assert run.history["seconds"].tolist() == [row["seconds"] for row in rows]  # of the first time
+    whole = train_and_evaluate(TINY, [FULL], RunStore(tmp_path / "other"), keep="figures", progress=False)
+    assert run.metrics(FULL) == whole.metrics(FULL)
+    assert sorted(run.record["files"]) == sorted(whole.record["files"])
+    assert not list((tmp_path / ".checkpoints").iterdir())
 
 
 def test_figures_are_made_again_from_the_weights(tmp_path, plaza_tiny):

@@ -81,7 +81,10 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path):
     resumed, again = train(checkpoint=checkpoint)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     pd.testing.assert_frame_equal(history.drop(columns="seconds"), again.drop(columns="seconds"), check_exact=True)
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [checkpoint]
+    finished, once_more = train(checkpoint=checkpoint)  # at the end there is nothing left to train
+    assert all(torch.equal(whole[name], finished[name]) for name in whole)
+    pd.testing.assert_frame_equal(again, once_more, check_exact=True)
 
 
 def test_another_seed_gives_another_model():
