@@ -155,7 +155,6 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
     evaluations = {item: _score(model, item, how.data_root, how.device, how.progress) for item in settings}
     benchmarks = {data.name: read_benchmark(data, how.data_root, recipe.split) for data in recipe.datasets}
     benchmark = next(iter(benchmarks.values()))
-    seconds = round(time.perf_counter() - began, 1)
     run = how.store.save(
         recipe,
         history=history,
@@ -171,7 +170,7 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
             **({"parent_weights": _weights_digest(_parent_weights(recipe.parent, how))} if recipe.parent else {}),
             "device": device_name(how.device),
             "precision": precision(how.device),
-            "seconds": seconds,
+            "seconds": round(time.perf_counter() - began, 1),
             "training_seconds": round(trained, 1),
             "peak_memory_bytes": _peak_memory(how.device),
         },
