@@ -152,6 +152,8 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
     began = time.perf_counter()
     model, history, identities = _trained(recipe, how)
     trained = time.perf_counter() - began
+    if len(history) and (before := history["seconds"].iloc[-1] - trained) > 0:  # spent before an interruption
+        began, trained = began - before, trained + before
     evaluations = {item: _score(model, item, how.data_root, how.device, how.progress) for item in settings}
     benchmarks = {data.name: read_benchmark(data, how.data_root, recipe.split) for data in recipe.datasets}
     benchmark = next(iter(benchmarks.values()))

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
@@ -64,6 +65,14 @@ def test_a_training_outlives_an_interrupted_evaluation(tmp_path, plaza_tiny, mon
     assert run.metrics(FULL) == whole.metrics(FULL)
     assert sorted(run.record["files"]) == sorted(whole.record["files"])
     assert not list((tmp_path / ".checkpoints").iterdir())
+
+
+def test_time_before_an_interruption_counts(tmp_path, plaza_tiny, monkeypatch):
+    resumed = pd.DataFrame({"step": [2], "loss": [1.0], "seconds": [1000.0]})
+    monkeypatch.setattr("reidlib.run.fit", lambda *_, **__: resumed)
+    record = train_and_evaluate(TINY, [FULL], RunStore(tmp_path), progress=False).record
+    assert record["training_seconds"] == 1000
+    assert 1000 < record["seconds"] < 1100
 
 
 def test_figures_are_made_again_from_the_weights(tmp_path, plaza_tiny):
