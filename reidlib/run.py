@@ -358,8 +358,8 @@ def _tables(
         return {}
     tables = {}
     if robustness.can_measure(benchmark):
-        how_many = robustness.OF[keep]
-        tables[robustness.TABLE] = robustness.robustness(model, benchmark, how_many, device=device, progress=progress)
+        nuisances = robustness.OF[keep]
+        tables[robustness.TABLE] = robustness.robustness(model, benchmark, nuisances, device=device, progress=progress)
     if keep == "figures" and type(model) in MAPS:
         pairs = min(100, len(benchmark.query) // 4)  # few of a tiny benchmark, whose numbers nobody reads
         untrained = build_model(recipe, identities)

@@ -264,8 +264,7 @@ class RunStore:
         evaluations: the scores under each settings, with the query split they are of. tables: of further measurements,
         by name, as `Run.with_table` takes them. meta: what only the caller knows: `device`, `profile`, `data` (dataset
         -> digest), `seconds`, `peak_memory_bytes`, and `measures` (per-run numbers claims compare). ValueError when a
-        name is taken; OSError (disk full, no permission)
-        says that nothing was written.
+        name is taken; OSError (disk full, no permission) says that nothing was written.
         """
         record = {
             "format": FORMAT,
