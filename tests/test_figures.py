@@ -80,6 +80,13 @@ def test_no_curve_is_an_error(trials):
         figures.cmc_curves({"net": []})
 
 
+def test_no_two_of_many_curves_look_alike():
+    one = pd.DataFrame({"step": [10, 20], "accuracy": [0.4, 0.6]})
+    lines = drawn(figures.convergence({f"net {number}": [one] for number in range(12)}).axes[0])
+    looks = {(line.get_color(), str(line._dash_pattern)) for line in lines}
+    assert len(lines) == len(looks) == 12
+
+
 def test_convergence_is_the_mean_over_seeds_and_says_how_many():
     rng = np.random.default_rng(0)
     histories = {

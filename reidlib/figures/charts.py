@@ -315,7 +315,8 @@ def _curves(frame: pd.DataFrame, axes: Axes, x: str, y: str) -> None:
         hue_order=names,
         style_order=names,
         palette=[PALETTE[index % len(PALETTE)] for index in range(len(names))],
-        dashes=[DASHES[index % len(DASHES)] for index in range(len(names))],
+        # Where colours begin anew, each meets another dash.
+        dashes=[DASHES[(index + index // len(PALETTE)) % len(DASHES)] for index in range(len(names))],
         errorbar="sd",
         err_kws={"linewidth": 0, "alpha": 0.18},
         ax=axes,
