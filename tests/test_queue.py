@@ -2,6 +2,7 @@
 
 import errno
 import multiprocessing
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,13 +142,14 @@ def test_all_over_again_does_each_once(tmp_path, trained):
     assert len(trained) == 10
 
 
-def test_what_another_process_holds_is_passed_over_and_named(tmp_path, trained):
-    todo = laptop(tmp_path, "midlevel/table2/converged", "midlevel/table2/proposed", seeds="0,1")
+@contextmanager
+def held_elsewhere(folder, recipe):
+    """Another process is at the run of `recipe`."""
     context = multiprocessing.get_context("fork")
     holding, done = context.Event(), context.Event()
 
     def other():
-        with RunStore(tmp_path).claim(todo.jobs[0].recipe):  # what the first child starts from
+        with RunStore(folder).claim(recipe):
             holding.set()
             done.wait(60)
 
@@ -155,10 +157,16 @@ def test_what_another_process_holds_is_passed_over_and_named(tmp_path, trained):
     process.start()
     try:
         assert holding.wait(30)
-        lines = list(todo.work())
+        yield
     finally:
         done.set()
         process.join(30)
+
+
+def test_what_another_process_holds_is_passed_over_and_named(tmp_path, trained):
+    todo = laptop(tmp_path, "midlevel/table2/converged", "midlevel/table2/proposed", seeds="0,1")
+    with held_elsewhere(tmp_path, todo.jobs[0].recipe):  # what the first child starts from
+        lines = list(todo.work())
     assert [job.row.key for job in todo.left()] == ["table2/converged", "table2/proposed"]
     assert {job.trial for job in todo.left()} == {0}
     assert [line for line in lines if "another process" in line] == [
@@ -170,22 +178,8 @@ def test_what_another_process_holds_is_passed_over_and_named(tmp_path, trained):
 def test_pre_training_that_another_process_is_at_is_waited_for(tmp_path, trained):
     """Passed over, every row of two papers would be: the second process would end with nothing done."""
     todo = laptop(tmp_path, "casn/table3/market-ide", seeds="0")
-    context = multiprocessing.get_context("fork")
-    holding, done = context.Event(), context.Event()
-
-    def other():
-        with RunStore(tmp_path).claim(ancestors(todo.jobs[0].recipe)[0]):
-            holding.set()
-            done.wait(60)
-
-    process = context.Process(target=other)
-    process.start()
-    try:
-        assert holding.wait(30)
+    with held_elsewhere(tmp_path, ancestors(todo.jobs[0].recipe)[0]):
         assert [line.rpartition("; ")[2] for line in todo.work()] == ["1 of 1 done"]
-    finally:
-        done.set()
-        process.join(30)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), FileNotFoundError("1.jpg is gone")])
