@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 
 class DamagedRunError(ValueError):
@@ -24,6 +27,21 @@ def sync(path: Path) -> None:
     """Have a file's bytes on the disk before a rename makes them count."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
+    """Tensors of any layout and device as one safetensors file.
+
+    OSError with the system's number, as from any other file, where it cannot be written.
+    """
+    # Plain layout, each tensor its own memory: safetensors takes nothing else.
+    plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    try:
+        save_file(plain, path, notes)
+    except SafetensorError as error:  # words a full disk as "... (os error 28)"
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), str(error)) from None
+        raise
 
 
 def digest(path: Path, size: int | None = None) -> dict[str, Any]:

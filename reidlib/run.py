@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from reidlib import coverage, robustness
 from reidlib.coverage import drawn
@@ -28,6 +28,7 @@ from reidlib.models import Descriptor, Encoding, ReIDModel, build
 from reidlib.models.trunks import load_weights
 from reidlib.objectives import OBJECTIVES
 from reidlib.recipe import Data, EvaluationSettings, Recipe
+from reidlib.record import write_tensors
 from reidlib.store import Run, RunStore, run_name
 from reidlib.training import Pixels, fit
 
@@ -256,12 +257,7 @@ def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
             model, _, _ = _trained(recipe, how)
             kept.parent.mkdir(parents=True, exist_ok=True)
             partial = kept.with_suffix(f".{os.getpid()}.partial")
-            # Plain layout, each tensor its own memory: safetensors takes nothing else.
-            weights = {
-                name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, value in model.state_dict().items()
-            }
-            save_file(weights, partial)
+            write_tensors(model.state_dict(), partial)
             partial.replace(kept)
             how.checkpoint(recipe).unlink(missing_ok=True)
         return load_file(kept)

@@ -21,12 +21,21 @@ import numpy as np
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import EvaluationSettings, Recipe, fingerprint, plain
-from reidlib.record import DamagedRunError, commit, digest, read_record, sync, versions, write_record
+from reidlib.record import (
+    DamagedRunError,
+    commit,
+    digest,
+    read_record,
+    sync,
+    versions,
+    write_record,
+    write_tensors,
+)
 
 FORMAT = 1
 RANKS = (1, 5, 10, 20)
@@ -285,12 +294,7 @@ class RunStore:
             for name, table in (tables or {}).items():
                 table.to_csv(part / _table_file(name), index=False, lineterminator="\n")
             if weights is not None:
-                # Plain layout, each tensor its own memory: safetensors takes nothing else.
-                kept = {
-                    name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                    for name, value in weights.items()
-                }
-                save_file(kept, part / "weights.safetensors")
+                write_tensors(weights, part / "weights.safetensors")
             record["files"] = {path.name: digest(path) for path in sorted(part.iterdir())}
             write_record(part, record)
 

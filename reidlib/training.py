@@ -18,7 +18,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies import DDPStrategy
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -27,6 +27,7 @@ from reidlib.data.sampling import IndexBatch, PairSampler, sampler
 from reidlib.data.splits import Split
 from reidlib.objectives import Batch, Objective
 from reidlib.recipe import Optimiser, Recipe, Schedule, fingerprint
+from reidlib.record import write_tensors
 
 for name in ("lightning.fabric", "lightning.pytorch"):  # they announce the precision, on every page of the book
     logging.getLogger(name).setLevel(logging.WARNING)
@@ -294,8 +295,7 @@ def _save(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        # A copy in plain layout: safetensors refuses shared or strided memory.
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial, notes)
+        write_tensors(tensors, partial, notes)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

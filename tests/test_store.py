@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import SafetensorError
 
+import reidlib.record
 import reidlib.store
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, fingerprint, options
+from reidlib.record import write_tensors
 from reidlib.store import Run, RunStore, Trial, run_name
 
 PLAZA = Data("plaza", size="tiny")
@@ -222,8 +225,22 @@ def test_a_run_under_another_recipes_name_is_damaged(store: RunStore, queries: S
         assert store.find(other) is None
 
 
+def test_tensors_that_cannot_be_written_say_so_as_any_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """safetensors has an error of its own for it; its wording is that of version 0.8 on a full disk."""
+
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(reidlib.record, "save_file", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_tensors({"a": torch.zeros(2, 3).T}, tmp_path / "a.safetensors")
+    assert caught.value.errno == errno.ENOSPC
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("step", ["write_record", "sync", "_query_lines", "save_file"])
+@pytest.mark.parametrize("step", ["write_record", "sync", "_query_lines", "write_tensors"])
 def test_a_save_that_fails_leaves_nothing(
     store: RunStore, queries: Split, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
 ) -> None:
