@@ -1,12 +1,12 @@
 """Finished runs as one file, to carry from machine to machine."""
 
-import os
 import re
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from reidlib.data.folders import whole
 from reidlib.record import DamagedRunError
 from reidlib.store import RunStore
 
@@ -35,17 +35,12 @@ def pack(store: RunStore, archive: Path, limit: int) -> str:
             f"{len(runs)} runs take {_size(files) / 2**20:.1f} MiB without weights, more than the"
             f" {limit / 2**20:g} MiB allowed: raise --size, or move some away with `reidlib keep NAME`"
         )
-    part = archive.with_name(f".{archive.name}.part")
-    try:
-        with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for path in files:
-                info = tarfile.TarInfo(_member(path))  # no owner and no time: the same runs are the same bytes
-                info.size = path.stat().st_size
-                with open(path, "rb") as file:
-                    tar.addfile(info, file)
-        os.replace(part, archive)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole(archive) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in files:
+            info = tarfile.TarInfo(_member(path))  # no owner and no time: the same runs are the same bytes
+            info.size = path.stat().st_size
+            with open(path, "rb") as file:
+                tar.addfile(info, file)
     without = f", without the weights of {', '.join(left_out)}" if left_out else ""
     return f"{len(runs)} runs in {archive}, {archive.stat().st_size / 2**20:.1f} MiB{without}"
 

@@ -8,7 +8,6 @@ and an oracle that reads attributes instead of pixels.
 """
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from reidlib.data import default_root, load, project_root
+from reidlib.data.folders import whole
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split
 from reidlib.data.synthetic import (
@@ -266,9 +266,8 @@ def save(rows: Sequence[dict[str, Any]], path: Path) -> pd.DataFrame:
     table = table.drop_duplicates(KEY, keep="last").sort_values(
         ["preset", "domain", "world"], key=lambda column: column.map(order.get(column.name, int)), kind="stable"
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    table.to_csv(partial, index=False)
-    partial.replace(path)
+    with whole(path) as part:
+        table.to_csv(part, index=False)
     return table
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import re
 import subprocess
@@ -18,15 +17,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from reidlib.data.folders import whole
+
 
 class DamagedRunError(ValueError):
     """A run whose files are not what `run.json` says."""
-
-
-def sync(path: Path) -> None:
-    """Have a file's bytes on the disk before a rename makes them count."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
@@ -44,16 +39,11 @@ def write_tensors(tensors: Mapping[str, torch.Tensor], path: Path, notes: dict[s
         raise
 
 
-def digest(path: Path, size: int | None = None) -> dict[str, Any]:
-    """Length and SHA-256 of a file, or of its first `size` bytes (`queries.csv` grows before it counts)."""
+def digest(path: Path) -> dict[str, Any]:
+    """Length and SHA-256 of a file."""
     with open(path, "rb") as file:
-        if size is None:
-            hashed = hashlib.file_digest(file, "sha256")
-            return {"bytes": file.tell(), "sha256": hashed.hexdigest()}
-        if path.name == "queries.csv":
-            head = file.read(size)
-            return {"bytes": len(head), "sha256": hashlib.sha256(head).hexdigest()}
-    return digest(path)
+        hashed = hashlib.file_digest(file, "sha256")
+        return {"bytes": file.tell(), "sha256": hashed.hexdigest()}
 
 
 def _record_digest(record: Mapping[str, Any]) -> str:
@@ -64,14 +54,8 @@ def _record_digest(record: Mapping[str, Any]) -> str:
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write `run.json` with the digest of its own content, replacing the old one in one step."""
     record["digest"] = _record_digest(json.loads(json.dumps(record)))
-    fresh = folder / "run.json.new"
-    try:
-        fresh.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        sync(fresh)
-        fresh.replace(folder / "run.json")
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+    with whole(folder / "run.json") as part:
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path) -> dict[str, Any]:

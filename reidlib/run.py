@@ -1,7 +1,6 @@
 """From a recipe to a stored run: data, model, `fit`, `evaluate`, store."""
 
 import hashlib
-import os
 import platform
 import resource
 import time
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from reidlib import coverage, robustness
 from reidlib.coverage import drawn
 from reidlib.data import SYNTHETIC, load, registry, union
+from reidlib.data.folders import whole
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, hold_out
 from reidlib.evaluation import PROTOCOLS, Evaluation, evaluate
@@ -256,9 +256,8 @@ def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
         if not kept.exists():
             model, _, _ = _trained(recipe, how)
             kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(f".{os.getpid()}.partial")
-            write_tensors(model.state_dict(), partial)
-            partial.replace(kept)
+            with whole(kept) as part:
+                write_tensors(model.state_dict(), part)
             how.checkpoint(recipe).unlink(missing_ok=True)
         return load_file(kept)
 

@@ -5,9 +5,7 @@ A run's folder holds `run.json` (recipe, metrics, provenance, SHA-256 of the oth
 tables.
 """
 
-import io
 import logging
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 
+from reidlib.data.folders import sync
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import EvaluationSettings, Recipe, fingerprint, plain
@@ -31,7 +30,6 @@ from reidlib.record import (
     commit,
     digest,
     read_record,
-    sync,
     versions,
     write_record,
     write_tensors,
@@ -90,8 +88,7 @@ class Run:
         key = fingerprint(settings)
         if key not in self.record["evaluations"]:
             return None
-        lines = (self.folder / "queries.csv").read_bytes()[: self.record["files"]["queries.csv"]["bytes"]]
-        frame = pd.read_csv(io.BytesIO(lines), dtype={"evaluation": str})
+        frame = pd.read_csv(self.folder / "queries.csv", dtype={"evaluation": str})
         return frame[frame.evaluation == key[:12]].drop(columns="evaluation").reset_index(drop=True)
 
     def evaluation(self, settings: EvaluationSettings) -> Evaluation | None:
@@ -113,29 +110,16 @@ class Run:
         return load_file(path) if path.exists() else None
 
     def add_evaluation(self, settings: EvaluationSettings, evaluation: Evaluation, queries: Split) -> "Run":
-        """This run with one more evaluation; settings already there keep their first result.
+        """This run with one more evaluation, as `with_figures`; settings already there keep their first result."""
 
-        A run outside the store's own folder is copied into it first. A stop at any moment leaves the run as
-        it was or complete: lines are appended to `queries.csv`, and count once `run.json` says so.
-        """
-        with self.store.lock(self.name):
-            folder = self.store.home / self.name
-            if not folder.exists():
-                self.store._place(self.store.home, self.name, lambda part: _copy(self.folder, part))
-            record = read_record(folder)
+        def write(path: Path, record: dict[str, Any]) -> None:
             key = fingerprint(settings)
             if key not in record["evaluations"]:
-                text = _query_lines({settings: (evaluation, queries)})
-                path, size = folder / "queries.csv", record["files"]["queries.csv"]["bytes"]
-                with open(path, "r+b") as file:
-                    file.truncate(size)
-                    file.seek(size)
-                    file.write(text.encode())
-                    os.fsync(file.fileno())
+                with open(path, "ab") as file:
+                    file.write(_query_lines({settings: (evaluation, queries)}).encode())
                 record["evaluations"][key] = _entry(settings, evaluation)
-                record["files"]["queries.csv"] = digest(path)
-                write_record(folder, record)
-            return Run(folder, record, self.store)
+
+        return self._with("queries.csv", write)
 
     def table(self, name: str) -> pd.DataFrame | None:
         """The table that `with_table` stored under that name, to the last bit; None where there is none."""
@@ -147,17 +131,20 @@ class Run:
 
         ValueError where the name is taken by the store.
         """
-        return self._with(_table_file(name), lambda path: table.to_csv(path, index=False, lineterminator="\n"))
+        return self._with(_table_file(name), lambda path, _: table.to_csv(path, index=False, lineterminator="\n"))
 
     def with_figures(self, arrays: Mapping[str, np.ndarray]) -> "Run":
         """This run with other arrays for its figures, whole or not at all, in the store's own folder."""
-        return self._with("figures.npz", lambda path: np.savez_compressed(path, **arrays))  # type: ignore[arg-type]
+        return self._with("figures.npz", lambda path, _: np.savez_compressed(path, **arrays))  # type: ignore[arg-type]
 
-    def _with(self, file: str, write: Callable[[Path], None]) -> "Run":
+    def _with(self, file: str, write: Callable[[Path, dict[str, Any]], None]) -> "Run":
+        """This run, as the store's own folder has it by now, with a file that `write` writes and what it records."""
+
         def fill(part: Path) -> None:
-            _copy(self.folder, part)
-            write(part / file)
+            own = self.store.home / self.name
+            _copy(own if own.exists() else self.folder, part)
             record = read_record(part)
+            write(part / file, record)
             record["files"][file] = digest(part / file)
             write_record(part, record)
 
@@ -230,7 +217,7 @@ class RunStore:
         """
         for folder in self.folders:
             path = folder / run_name(recipe)
-            if path.exists():
+            if path.exists() or self._mended(path):
                 run = self._open(path, fingerprint(recipe))
                 if run is not None:
                     return run
@@ -344,13 +331,16 @@ class RunStore:
         record = read_record(folder)
         if expected not in (None, record["fingerprint"]):
             raise DamagedRunError("run.json is of another recipe")
-        stats = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir())
+        try:
+            stats = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.iterdir())
+        except FileNotFoundError as error:
+            raise DamagedRunError(f"{Path(error.filename).name} went while it was read") from None
         if self._checked.get(folder) == stats and not fresh:
             return Run(folder, record, self)
         for name, written in record["files"].items():
             path = folder / name
             if path.exists():
-                if digest(path, written["bytes"]) != written:
+                if digest(path) != written:
                     raise DamagedRunError(f"{name} has changed since it was written")
             elif name != "weights.safetensors":  # which git does not carry
                 raise DamagedRunError(f"{name} is missing")
@@ -365,6 +355,15 @@ class RunStore:
             warnings.warn(f"run {folder} is damaged ({error}) and counts as missing", stacklevel=3)
             return None
 
+    def _mended(self, path: Path) -> bool:
+        """Whether a run was put back whose replacement was killed between its two renames."""
+        old = path.with_name(f".{path.name}.old")
+        with suppress(Timeout, FileNotFoundError), self._lock(path.name).acquire(timeout=0):
+            if old.exists() and not path.exists():
+                old.rename(path)
+                return True
+        return False
+
     def _set_aside(self, path: Path) -> None:
         """Rename a damaged run, unless another process is renewing it or has renewed it."""
         aside = path.with_name(f"{path.name}.damaged")
@@ -378,6 +377,7 @@ class RunStore:
     def _place(self, root: Path, name: str, fill: Callable[[Path], None]) -> Path:
         """Fill a hidden folder, then rename it to `root/name`: the run appears whole or not at all."""
         target, part, old = root / name, root / f".{name}.part", root / f".{name}.old"
+        self._mended(target)
         for left in (part, old):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         try:

@@ -4,7 +4,6 @@ import copy
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from reidlib.data.augment import augment
+from reidlib.data.folders import whole
 from reidlib.data.sampling import IndexBatch, PairSampler, sampler
 from reidlib.data.splits import Split
 from reidlib.objectives import Batch, Objective
@@ -293,12 +293,8 @@ def _save(
                 tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
     notes = {"step": str(step), "rows": json.dumps(rows), "recipe": fingerprint(recipe)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        write_tensors(tensors, partial, notes)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as part:
+        write_tensors(tensors, part, notes)
 
 
 def _restore(

@@ -290,6 +290,17 @@ def test_leftovers_of_a_killed_process_are_not_runs(store: RunStore, queries: Sp
     assert not part.exists()
 
 
+def test_a_run_whose_replacement_was_killed_is_put_back(store: RunStore, queries: Split) -> None:
+    run = save(store, queries)
+    run.folder.rename(run.folder.with_name(f".{run.name}.old"))
+    (run.folder.with_name(f".{run.name}.part")).mkdir()
+    found = store.find(RECIPE)
+    assert found is not None
+    assert found.record == run.record
+    save(store, queries)
+    assert [name for name in files(store.home) if "/" not in name] == [".locks", run_name(RECIPE)]
+
+
 def test_a_table_is_added_read_to_the_last_bit_and_replaced(store: RunStore, queries: Split) -> None:
     table = pd.DataFrame({"map": ["a, b", "c"], "share": [0.1 + 0.2, 1e-17], "group": [70, 90]})
     kept = store.keep(save(store, queries), store.folders[1])
@@ -380,7 +391,7 @@ def test_an_unchanged_run_is_hashed_once_but_verified_anew(
     save(store, queries)
     hashed: list[str] = []
     digest = reidlib.store.digest
-    monkeypatch.setattr(reidlib.store, "digest", lambda path, size=None: hashed.append(path.name) or digest(path, size))
+    monkeypatch.setattr(reidlib.store, "digest", lambda path: hashed.append(path.name) or digest(path))
     assert store.find(RECIPE) is not None
     assert hashed == []
     assert store.verify() == []

@@ -21,7 +21,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
-from reidlib.data.folders import cores
+from reidlib.data.folders import cores, whole
 from reidlib.data.synthetic.layouts import LAYOUTS, Plan
 from reidlib.data.synthetic.plan import PlannedImage
 from reidlib.data.synthetic.render import World
@@ -140,7 +140,7 @@ def _write(folder: Path, settings: dict[str, Any], scene: World, workers: int | 
     if layout.pack:
         if not done:
             archive.parent.mkdir(exist_ok=True)
-            with _whole(archive) as part:
+            with whole(archive, synced=False) as part:
                 layout.pack(part, drawn, plan)
         shutil.rmtree(drawn, ignore_errors=True)
     for name, text in plan.texts.items():
@@ -265,19 +265,8 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    with _whole(path) as part:
+    with whole(path, synced=False) as part:
         part.write_bytes(data)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Another path to write to, so that the file is there whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
