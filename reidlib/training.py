@@ -80,7 +80,7 @@ def build_optimiser(module: torch.nn.Module, optimiser: Optimiser, trainable: st
 
     "rmsprop" is PersonNet's Sec. IV-A: MS = 0.9 MS + 0.1 g^2, step = lr g / (sqrt(MS) + mu), which is
     `torch.optim.RMSprop` with alpha 0.9; mu is not printed, 1e-6 is ours (PN-9). trainable: parameters whose name
-    in the model does not start with it are frozen. Groups have the factor on the learning rate in "factor".
+    in the model does not start with it are frozen; biases and the weights of norms decay as all others. Groups have the factor on the learning rate in "factor".
     """
     parts: dict[bool, list[torch.nn.Parameter]] = {False: [], True: []}
     for name, parameter in module.named_parameters():
@@ -196,7 +196,7 @@ def _train(
     began = time.perf_counter()
     sums: dict[str, Tensor] = {}
     since = start
-    objective.train()
+    _learn(objective)
     bar = tqdm(
         total=recipe.steps,
         initial=start,
@@ -269,11 +269,20 @@ def _held_out_batches(data: Pixels, recipe: Recipe, device: torch.device) -> lis
     ]
 
 
+def _learn(objective: Objective) -> None:
+    """Train mode, but for modules that are frozen: their batch norms keep the averages that they have."""
+    objective.train()
+    for module in objective.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
+
+
 def _accuracy(objective: Objective, batches: list[Batch]) -> float:
     objective.eval()
     with torch.inference_mode():
         accuracy = float(torch.stack([objective.accuracy(batch) for batch in batches]).mean())
-    objective.train()
+    _learn(objective)
     return accuracy
 
 

@@ -209,6 +209,22 @@ def test_only_what_is_trainable_learns():
         train(replace(RECIPE, trainable="logit_"))
 
 
+def test_a_frozen_norm_keeps_its_averages():
+    class Normed(Toy):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Sequential(self.conv, torch.nn.BatchNorm2d(self.conv.out_channels))
+
+    moved = {}
+    for trainable in ("", "logits"):
+        torch.manual_seed(7)
+        model = Normed()
+        recipe = replace(RECIPE, trainable=trainable)
+        fit(PairObjective(model), recipe, toy_pixels(), toy_pixels(seed=1), progress=False)
+        moved[trainable] = bool(model.conv[1].running_mean.any())
+    assert moved == {"": True, "logits": False}
+
+
 def test_two_processes_train_one_model():
     torch.manual_seed(7)
     model = Toy()
