@@ -80,7 +80,8 @@ def build_optimiser(module: torch.nn.Module, optimiser: Optimiser, trainable: st
 
     "rmsprop" is PersonNet's Sec. IV-A: MS = 0.9 MS + 0.1 g^2, step = lr g / (sqrt(MS) + mu), which is
     `torch.optim.RMSprop` with alpha 0.9; mu is not printed, 1e-6 is ours (PN-9). trainable: parameters whose name
-    in the model does not start with it are frozen; biases and the weights of norms decay as all others. Groups have the factor on the learning rate in "factor".
+    in the model does not start with it are frozen. Biases and the weights of norms decay like all others: no paper
+    excepts them. Groups have the factor on the learning rate in "factor".
     """
     parts: dict[bool, list[torch.nn.Parameter]] = {False: [], True: []}
     for name, parameter in module.named_parameters():
