@@ -1,4 +1,4 @@
-"""The command line: `reidlib data|run|missing|redraw|measure|verify|keep|pack|unpack|notebook`."""
+"""The command line: `reidlib data|run|missing|measure|verify|keep|pack|unpack|notebook`."""
 
 import sys
 import warnings
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from reidlib.data import project_root
-from reidlib.study import Study, study
+from reidlib.store import RunStore
+from reidlib.study import one_of, study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Make, check and look at datasets.")
@@ -124,25 +125,6 @@ def missing(targets: Targets, profile: str = "laptop", runs_dir: str = "") -> No
 
 
 @app.command()
-def redraw(
-    target: Annotated[str, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW, e.g. mls/market")],
-    profile: str = "laptop",
-    data_root: str = "",
-    device: str = "auto",
-    runs_dir: str = "",
-) -> None:
-    """Make again, from the weights that runs kept, what the book's figures show of them; `keep` moves them back."""
-    from reidlib.run import redraw
-
-    key, _, select = target.partition("/")
-    chosen = study(key, profile=profile, data_root=data_root, device=device, runs_dir=runs_dir)
-    for job in chosen.jobs(select):
-        run = chosen.store.find(job.recipe) if job.keep == "figures" else None
-        if run is not None:
-            print(f"{job}: {redraw(run, job.recipe, chosen.data_root, chosen.device).folder}")
-
-
-@app.command()
 def measure(
     target: Annotated[str, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW, e.g. mls/market")],
     profile: str = "laptop",
@@ -150,7 +132,10 @@ def measure(
     device: str = "auto",
     runs_dir: str = "",
 ) -> None:
-    """Measure where the maps of stored runs lie and what breaks them, from their weights; `keep` moves them back."""
+    """Make again, from their weights, what figures show of stored runs, where their maps lie and what breaks them.
+
+    `keep` moves them back.
+    """
     from reidlib.robustness import OF
     from reidlib.run import measure
 
@@ -162,14 +147,14 @@ def measure(
             print(f"{job}: {measure(run, job.recipe, job.keep, chosen.data_root, chosen.device).folder}")
 
 
-def _store(runs_dir: str) -> Study:
-    return study("personnet", runs_dir=runs_dir)
+def _store(runs_dir: str) -> RunStore:
+    return study("personnet", runs_dir=runs_dir).store
 
 
 @app.command()
 def verify(runs_dir: str = "") -> None:
     """Hash every file of the run store again; exit 1 if one has changed."""
-    store = _store(runs_dir).store
+    store = _store(runs_dir)
     problems = store.verify()
     for problem in problems:
         print(problem)
@@ -183,10 +168,8 @@ def verify(runs_dir: str = "") -> None:
 @app.command()
 def keep(names: Annotated[list[str], typer.Argument(help="runs to keep; 'all' for every one")]) -> None:
     """Move runs from build/runs to data/runs, where git carries them."""
-    store, target = _store("").store, project_root() / "data" / "runs"
+    store, target = _store(""), project_root() / "data" / "runs"
     runs = {item.name: item for item in store.runs()}
-    from reidlib.study import one_of
-
     for name in sorted(runs) if names == ["all"] else names:
         print(store.keep(runs[one_of("run", name, runs)], target).folder)
 
@@ -200,7 +183,7 @@ def pack(
     """Put the finished runs of build/runs into one file, for `unpack` on another machine."""
     from reidlib.archive import pack
 
-    print(pack(_store(runs_dir).store, out, int(size * 2**20)))
+    print(pack(_store(runs_dir), out, int(size * 2**20)))
 
 
 @app.command()
@@ -211,7 +194,7 @@ def unpack(
     """Take over the runs of an archive, each checked; a run that is here already stays as it is."""
     from reidlib.archive import unpack
 
-    for line in unpack(_store(runs_dir).store, archive):
+    for line in unpack(_store(runs_dir), archive):
         print(line)
 
 

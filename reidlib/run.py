@@ -24,7 +24,8 @@ from reidlib.evaluation import PROTOCOLS, Evaluation, evaluate
 from reidlib.examples import figure_arrays, pair_images
 from reidlib.maps import MAPS
 from reidlib.mining import hardest_negatives
-from reidlib.models import Descriptor, Encoding, ReIDModel, build
+from reidlib.models import MODELS, Descriptor, Encoding, ReIDModel, build
+from reidlib.models.metric import Metric
 from reidlib.models.trunks import load_weights
 from reidlib.objectives import OBJECTIVES
 from reidlib.recipe import Data, EvaluationSettings, Recipe
@@ -81,11 +82,14 @@ def precision(device: str) -> str:
     return "bf16-mixed" if native else "32-true"
 
 
-def build_model(recipe: Recipe, identities: int) -> ReIDModel:
-    """The recipe's model with its seeded initial weights."""
+def build_model(recipe: Recipe, identities: int, random: bool = False) -> ReIDModel:
+    """The recipe's model with its seeded initial weights; `random` ones where it asks for pre-trained ones too."""
+    chosen = dict(recipe.options)
+    if random:
+        chosen.pop("pretrained", None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return build(recipe.system, identities=identities, **dict(recipe.options))
+        return build(recipe.system, identities=identities, **chosen)
 
 
 def restore_model(run: Run, recipe: Recipe) -> ReIDModel:
@@ -93,7 +97,7 @@ def restore_model(run: Run, recipe: Recipe) -> ReIDModel:
     weights = run.weights()
     if weights is None:
         raise FileNotFoundError(f"run {run.name} is here without weights; train it here with recompute='core' or 'all'")
-    model = build_model(recipe, run.record["identities"])
+    model = build_model(recipe, run.record["identities"], random=True)  # nothing is fetched, to be replaced
     model.load_state_dict(weights)
     return model.eval()
 
@@ -120,6 +124,7 @@ def train_and_evaluate(
     again: train even if the run is there.
     ValueError: an image is both trained on and tested with.
     """
+    how = _How(store, data_root, device, devices, progress)
     with store.lock(recipe):
         run = None if again else store.find(recipe)
         missing = [item for item in settings if run is None or run.metrics(item) is None]
@@ -129,20 +134,24 @@ def train_and_evaluate(
         if run is not None and run.weights() is not None:
             model = restore_model(run, recipe).to(device)
             for item in missing:
-                run = run.add_evaluation(item, *_score(model, item, data_root, device, progress))
+                run = run.add_evaluation(item, *_score(model, item, how))
             return run
-        return _train(recipe, settings, _How(store, data_root, device, devices, progress), profile, keep)
+        return _train(recipe, settings, how, profile, keep)
 
 
 @dataclass(frozen=True)
 class _How:
-    """What every training of one call shares: where data lies, what it runs on, who is told."""
+    """What everything in one call shares: where data lies, what it runs on, who is told."""
 
     store: RunStore
     data_root: Path | None
     device: str
     devices: int
     progress: bool
+
+    def benchmark(self, recipe: Recipe) -> Benchmark:
+        """What a recipe's figures and tables are made of: its first dataset."""
+        return read_benchmark(recipe.datasets[0], self.data_root, recipe.split)
 
     def checkpoint(self, recipe: Recipe) -> Path:
         """Where a training of the recipe is kept until what it is for is stored."""
@@ -151,25 +160,26 @@ class _How:
 
 def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, profile: str, keep: str) -> Run:
     began = time.perf_counter()
+    if how.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     model, history, identities = _trained(recipe, how)
     trained = time.perf_counter() - began
     if len(history) and (before := history["seconds"].iloc[-1] - trained) > 0:  # spent before an interruption
         began, trained = began - before, trained + before
-    evaluations = {item: _score(model, item, how.data_root, how.device, how.progress) for item in settings}
-    benchmarks = {data.name: read_benchmark(data, how.data_root, recipe.split) for data in recipe.datasets}
-    benchmark = next(iter(benchmarks.values()))
+    evaluations = {item: _score(model, item, how) for item in settings}
+    benchmark = how.benchmark(recipe)
     run = how.store.save(
         recipe,
         history=history,
         evaluations=evaluations,
         figures=figure_arrays(model, benchmark, how.device) if keep == "figures" else None,
-        tables=_tables(model, recipe, keep, identities, how.data_root, how.device, how.progress),
+        tables=_tables(model, recipe, keep, identities, how),
         weights=model.state_dict() if keep else None,
         meta={
             "profile": profile,
             "identities": identities,
             "measures": _measures(model, history, benchmark, how.device),
-            "data": {name: benchmark.digest for name, benchmark in benchmarks.items()},
+            "data": {d.name: read_benchmark(d, how.data_root, recipe.split).digest for d in recipe.datasets},
             **({"parent_weights": _weights_digest(_parent_weights(recipe.parent, how))} if recipe.parent else {}),
             "device": device_name(how.device),
             "precision": precision(how.device),
@@ -186,7 +196,7 @@ def _refuse_leaks(recipe: Recipe, settings: Sequence[EvaluationSettings], data_r
     """ValueError where a test image is trained on, by the recipe or its parents: other splits, or all of a dataset."""
     trained: set[Path] = set()
     step: Recipe | None = recipe
-    while step is not None and step.steps:
+    while step is not None and (step.steps or issubclass(MODELS[step.system], Metric)):
         trained.update(*(read_benchmark(data, data_root, step.split).train.paths for data in step.datasets))
         step = step.parent
     for item in settings:
@@ -294,11 +304,9 @@ def _peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _score(
-    model: ReIDModel, settings: EvaluationSettings, data_root: Path | None, device: str, progress: bool
-) -> tuple[Evaluation, Split]:
+def _score(model: ReIDModel, settings: EvaluationSettings, how: _How) -> tuple[Evaluation, Split]:
     """One evaluation of a trained model, and the query split it is of."""
-    benchmark = read_benchmark(settings.data, data_root, settings.split)
+    benchmark = read_benchmark(settings.data, how.data_root, settings.split)
     before = {name: getattr(model, name) for name, _ in settings.scoring}
     for name, value in settings.scoring:
         setattr(model, name, value)
@@ -307,20 +315,14 @@ def _score(
             model,
             benchmark,
             PROTOCOLS[settings.protocol],
-            device=device,
+            device=how.device,
             queries=settings.queries,
-            progress=progress,
+            progress=how.progress,
         )
     finally:
         for name, value in before.items():
             setattr(model, name, value)
     return result, benchmark.query
-
-
-def redraw(run: Run, recipe: Recipe, data_root: Path | None = None, device: str = "cpu") -> Run:
-    """The run with its `figure_arrays` made again from its weights; FileNotFoundError where those are not here."""
-    model = restore_model(run, recipe).to(device)
-    return run.with_figures(figure_arrays(model, read_benchmark(recipe.datasets[0], data_root, recipe.split), device))
 
 
 def measure(
@@ -331,33 +333,33 @@ def measure(
     device: str = "cpu",
     progress: bool = True,
 ) -> Run:
-    """The run with the tables that `keep` asks for, of `train_and_evaluate`, from its weights.
+    """The run with the tables and figures that `keep` asks for, of `train_and_evaluate`, made again from its weights.
 
-    As it is where there is nothing to measure: data that are not drawn, `robustness` in another layout than
-    Market-1501's, `coverage` of a model without maps. FileNotFoundError where its weights are not here.
+    Without `robustness` on data that are not drawn or in another layout than Market-1501's, and without `coverage` of a
+    model that has no maps. FileNotFoundError where its weights are not here.
     """
-    if keep not in robustness.OF or drawn(read_benchmark(recipe.datasets[0], data_root, recipe.split)) is None:
-        return run
-    model, identities = restore_model(run, recipe), run.record["identities"]
-    for name, table in _tables(model, recipe, keep, identities, data_root, device, progress).items():
+    how = _How(run.store, data_root, device, 1, progress)
+    model, identities = restore_model(run, recipe).to(device), run.record["identities"]
+    for name, table in _tables(model, recipe, keep, identities, how).items():
         run = run.with_table(name, table)
+    if keep == "figures":
+        run = run.with_figures(figure_arrays(model, how.benchmark(recipe), device))
     return run
 
 
-def _tables(
-    model: ReIDModel, recipe: Recipe, keep: str, identities: int, data_root: Path | None, device: str, progress: bool
-) -> dict[str, pd.DataFrame]:
-    """What `measure` measures of a trained model: tables by their name in the store."""
-    benchmark = read_benchmark(recipe.datasets[0], data_root, recipe.split)
+def _tables(model: ReIDModel, recipe: Recipe, keep: str, identities: int, how: _How) -> dict[str, pd.DataFrame]:
+    """What is measured of a trained model on drawn data: tables by their name in the store."""
+    benchmark, device = how.benchmark(recipe), how.device
     if keep not in robustness.OF or drawn(benchmark) is None:
         return {}
     tables = {}
     if robustness.can_measure(benchmark):
         nuisances = robustness.OF[keep]
-        tables[robustness.TABLE] = robustness.robustness(model, benchmark, nuisances, device=device, progress=progress)
+        measured = robustness.robustness(model, benchmark, nuisances, device=device, progress=how.progress)
+        tables[robustness.TABLE] = measured
     if keep == "figures" and type(model) in MAPS:
         pairs = min(100, len(benchmark.query) // 4)  # few of a tiny benchmark, whose numbers nobody reads
-        untrained = build_model(recipe, identities)
+        untrained = build_model(recipe, identities, random=True)
         tables[coverage.TABLE] = coverage.coverage(model, benchmark, untrained, pairs=pairs, device=device)
     return tables
 

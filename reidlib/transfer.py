@@ -110,7 +110,7 @@ def compare(
                 "measure": item.measure,
                 "printed_on": item.printed[0].dataset,
                 "measured_on": where,
-                "same": where.lower().startswith(item.printed[0].dataset.lower().split(" (")[0]),
+                "same": where.lower().startswith(_asked_of(item.printed[0].dataset)),
                 "printed": printed[0] - printed[1],
                 "trials": trials,
                 "mean": mean,
@@ -120,6 +120,11 @@ def compare(
             }
         )
     return pd.DataFrame(lines)
+
+
+def _asked_of(printed: str) -> str:
+    """The dataset that a printed column is tested on, of "Market-1501 (SQ)" or "Duke->Market"."""
+    return printed.lower().split("->")[-1].split(" (")[0]
 
 
 def _images(settings: EvaluationSettings) -> EvaluationSettings:

@@ -296,15 +296,6 @@ def test_a_part_map_paints_each_class_and_names_only_those_that_occur():
         figures.part_map(np.zeros((8, 4, 3), np.uint8), parts[:4], ["background", "head", "hair"])
 
 
-def test_an_overlay_scales_each_map_to_its_maximum():
-    maps = np.stack([np.eye(3), np.full((3, 3), 7.0)])
-    figure = figures.overlay(np.zeros((2, 12, 6, 3)), maps, ["one", "two"])
-    covered = [axes.images[1] for axes in figure.axes if len(axes.images) == 2]
-    np.testing.assert_allclose([image.get_array() for image in covered], [np.eye(3), np.ones((3, 3))])
-    with pytest.raises(ValueError, match="1 images and 2 maps"):
-        figures.overlay(np.zeros((12, 6, 3)), maps)
-
-
 def square(left: float, top: float, side: float) -> np.ndarray:
     return np.array([[left, top], [left + side, top], [left + side, top + side], [left, top + side]])
 

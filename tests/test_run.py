@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from safetensors import safe_open
 
 from reidlib.mining import hardest_negatives
 from reidlib.models import build
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
-from reidlib.run import inherit, redraw, restore_model, train_and_evaluate
+from reidlib.run import inherit, measure, restore_model, train_and_evaluate
 from reidlib.store import RunStore
 from reidlib.training import fit
 
@@ -75,6 +76,17 @@ def test_time_before_an_interruption_counts(tmp_path, plaza_tiny, monkeypatch):
     assert 1000 < record["seconds"] < 1100
 
 
+def test_a_run_from_fetched_weights_is_restored_without_fetching_them(tmp_path, plaza_tiny, monkeypatch):
+    fetched = replace(TINY, system="ide", options=options(trunk="resnet18", image_size=(64, 32), pretrained=True))
+    fetched = replace(fetched, objective="identity", sampling=Sampling("identities", people=2, images=2))
+    monkeypatch.setattr("reidlib.models.trunks._fetched", lambda name: timm.create_model(name).state_dict())
+    store = RunStore(tmp_path)
+    run = train_and_evaluate(fetched, [FULL], store, keep="weights", progress=False)
+    monkeypatch.setattr("reidlib.models.trunks._fetched", lambda name: pytest.fail("fetched again"))
+    for name, value in restore_model(run, fetched).state_dict().items():
+        assert torch.equal(value, run.weights()[name])
+
+
 def test_figures_are_made_again_from_the_weights(tmp_path, plaza_tiny):
     first = train_and_evaluate(TINY, [FULL], RunStore(tmp_path / "data"), keep="figures", progress=False)
     store = RunStore(tmp_path / "build", tmp_path / "data")
@@ -82,7 +94,7 @@ def test_figures_are_made_again_from_the_weights(tmp_path, plaza_tiny):
     bare = store.find(TINY).with_figures({"images": kept["images"][:1]})
     assert bare.folder.parent == store.home
     assert list(store.find(TINY).figures()) == ["images"]
-    again = redraw(store.find(TINY), TINY)
+    again = measure(store.find(TINY), TINY, progress=False)
     assert store.verify() == []
     assert again.metrics(FULL) == first.metrics(FULL)
     for name, array in kept.items():
@@ -149,13 +161,15 @@ def test_hard_negatives_are_mined_by_the_parents_weights(tmp_path, plaza_tiny, m
     assert np.isfinite(run.history["loss"]).all()
 
 
-@pytest.mark.parametrize("parent", [False, True])
-def test_images_that_are_trained_on_are_not_tested_with(tmp_path, parent):
+@pytest.mark.parametrize("kind", ["network", "child", "metric"])
+def test_images_that_are_trained_on_are_not_tested_with(tmp_path, kind):
     """By its number of split, or because everybody is in training."""
     copy = replace(DATA, layout="viper")
     recipe, item = replace(TINY, datasets=(copy,), split=1), EvaluationSettings(copy, 0, "single-shot-all")
-    if parent:
+    if kind == "child":
         recipe = replace(TINY, parent=recipe)
+    if kind == "metric":
+        recipe = replace(recipe, system="kissme", options=(), steps=0)
     with pytest.raises(ValueError, match=r"images of plaza are trained on and tested with, such as .*cam_.*bmp"):
         train_and_evaluate(recipe, [item], RunStore(tmp_path), progress=False)
     assert not list(tmp_path.glob("*/run.json"))

@@ -75,8 +75,8 @@ def test_the_spread_recovers_what_scores_were_drawn_with():
     assert (found.trial, found.residual) == pytest.approx((3, 2), rel=0.1)
 
 
-def compared(first, second, spread=None):
-    item = Ordering("family", "CAM", "baseline", "mean_ap", tuple(VI), (Asked("hagn", "a"), Asked("hagn", "b")))
+def compared(first, second, spread=None, printed=VI):
+    item = Ordering("family", "CAM", "baseline", "mean_ap", tuple(printed), (Asked("hagn", "a"), Asked("hagn", "b")))
     found = transfer.compare([item], {"hagn": {"a": first, "b": second}}, {"mean_ap": spread})
     return found.iloc[0]
 
@@ -106,6 +106,12 @@ def test_an_ordering_printed_elsewhere_says_so():
     layout = EvaluationSettings(Data("plaza", "small", layout="cuhk03-np-detected"))
     found = compared([trial(0.3, layout)], [trial(0.2, layout)])
     assert (found.measured_on, found.same) == ("CUHK03-NP detected", False)
+
+
+def test_an_ordering_across_domains_is_asked_where_it_was_tested():
+    for printed, same in (("Duke->Market", True), ("Market->Duke", False)):
+        crossed = [Printed("HAGN", "Table VIII", row, printed) for row in ("+ CAM", "Baseline")]
+        assert compared([trial(0.3)], [trial(0.2)], printed=crossed).same == same
 
 
 def test_deviations_by_hand():

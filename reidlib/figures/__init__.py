@@ -10,7 +10,7 @@ from reidlib.figures.look import style
 from reidlib.figures.nuisances import losses, nuisance_curves
 from reidlib.figures.pairs import pair_stages, paired_maps
 from reidlib.figures.people import people_sheet
-from reidlib.figures.pictures import contact_sheet, covered, overlay, part_map, rank_lists, responses
+from reidlib.figures.pictures import contact_sheet, covered, part_map, rank_lists, responses
 from reidlib.figures.regions import coverage
 from reidlib.figures.similarity import outline, similarity_maps
 from reidlib.figures.stock import stock
@@ -49,7 +49,6 @@ __all__ = [
     "nuisance_curves",
     "outcome_bars",
     "outline",
-    "overlay",
     "pair_stages",
     "paired_maps",
     "part_map",

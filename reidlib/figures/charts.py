@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from reidlib.figures.look import BLACK, BLUE, DASHES, GREY, MARKERS, PALE, PALETTE, VERMILLION, WIDTH
+from reidlib.figures.look import BLACK, BLUE, GREY, PALE, VERMILLION, WIDTH, look, one_panel
 
 AXIS_LABELS = {
     "step": "training step",
@@ -55,7 +55,7 @@ def cmc_curves(
             cmc = np.asarray(evaluation.cmc, float)[:ranks]
             name = f"{label} ({_count(len(trials), 'trial')})"
             curves.append(pd.DataFrame({"label": name, "trial": trial, "rank": np.arange(1, len(cmc) + 1), "cmc": cmc}))
-    figure, axes = _axes(3.5)
+    figure, axes = one_panel(3.5)
     spread = False
     if curves:
         frame = pd.concat(curves, ignore_index=True)
@@ -65,15 +65,15 @@ def cmc_curves(
     for label, points in printed.items():
         if any(not 0 <= value <= 1 for value in points.values()):
             raise ValueError(f"{label}: printed values {points} are not fractions; divide percent by 100")
-        index = order.index(label)
+        colour, marker, _ = look(order.index(label))
         axes.plot(
             list(points),
             list(points.values()),
             linestyle="none",
-            marker=MARKERS[index % len(MARKERS)],
+            marker=marker,
             markersize=7,
             markerfacecolor="white",
-            markeredgecolor=PALETTE[index % len(PALETTE)],
+            markeredgecolor=colour,
             markeredgewidth=1.5,
             label=f"{label}, as printed (on {printed_on})",
             zorder=3,
@@ -111,7 +111,7 @@ def convergence(
     if not frames:
         raise ValueError("no history was given; give one DataFrame a seed for each label")
     frame = pd.concat(frames, ignore_index=True)
-    figure, axes = _axes(3.3)
+    figure, axes = one_panel(3.3)
     _curves(frame, axes, x, y)
     _references(axes, reference)
     axes.set(xlabel=xlabel or AXIS_LABELS.get(x, x), ylabel=ylabel or AXIS_LABELS.get(y, y))
@@ -132,10 +132,10 @@ def dots(
 ) -> Figure:
     """Every run a mark, the mean of its group a short line: `y` in each category of `x`, a mark for each `by`."""
     groups, names = list(frame[x].drop_duplicates()), list(frame[by].drop_duplicates())
-    figure, axes = _axes(3.3)
+    figure, axes = one_panel(3.3)
     room = 0.8 / len(names)
     for n, name in enumerate(names):
-        colour, marker = PALETTE[n % len(PALETTE)], MARKERS[n % len(MARKERS)]
+        colour, marker, _ = look(n)
         for g, group in enumerate(groups):
             values = frame.loc[(frame[x] == group) & (frame[by] == name), y].to_numpy(float)
             if not len(values):
@@ -157,7 +157,7 @@ def dots(
 
 def bars(counts: "pd.Series[int]", *, xlabel: str, ylabel: str) -> Figure:
     """How often each whole number occurs: a bar a number, its count on top; `counts` by number."""
-    figure, axes = _axes(2.6)
+    figure, axes = one_panel(2.6)
     drawn = axes.bar(counts.index.to_numpy(), counts.to_numpy(), color=BLUE, width=0.8)
     axes.bar_label(drawn, fontsize=8, padding=1)
     axes.grid(False, axis="x")
@@ -205,7 +205,7 @@ def leads(estimates: Mapping[str, Interval], *, xlabel: str) -> Figure:
     """One line a label: a difference with its interval, beside a line at zero where there is none."""
     if not estimates:
         raise ValueError("no estimate was given; give at least one")
-    figure, axes = _axes(0.32 * len(estimates) + 0.9)
+    figure, axes = one_panel(0.32 * len(estimates) + 0.9)
     axes.axvline(0, color=BLACK, linewidth=0.8)
     for y, found in enumerate(estimates.values()):
         axes.plot([found.low, found.high], [y, y], color=BLUE, linewidth=2, gid="interval")
@@ -229,9 +229,9 @@ def recall_curves(measured: pd.DataFrame, exact: float, *, depth: int = 10) -> F
     if missing:
         have = ", ".join(measured.columns)
         raise ValueError(f"the measurements have no column {sorted(missing)}; they have {have}")
-    figure, axes = _axes(3.3)
+    figure, axes = one_panel(3.3)
     for number, (name, line) in enumerate(measured.groupby("index", sort=False)):
-        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        colour, marker, _ = look(number)
         axes.plot(line["milliseconds"], line["recall"], marker=marker, color=colour, markersize=5, label=str(name))
         for x, y, effort in zip(line["milliseconds"], line["recall"], line["effort"], strict=True):
             axes.annotate(effort, (x, y), (4, -10), textcoords="offset points", fontsize=7, color=colour)
@@ -253,7 +253,7 @@ def effects(claims: pd.DataFrame, *, unit: str = "points") -> Figure:
     missing = {"statement", "mean", "low", "high", "margin"} - set(claims.columns)
     if missing:
         raise ValueError(f"the claims have no column {sorted(missing)}; they have {', '.join(claims.columns)}")
-    figure, axes = _axes(0.55 * len(claims) + 1.1)
+    figure, axes = one_panel(0.55 * len(claims) + 1.1)
     axes.axvline(0, color=BLACK, linewidth=0.8)
     for y, claim in enumerate(claims.to_dict("records")):
         margin = float(claim["margin"])
@@ -290,11 +290,6 @@ def effects(claims: pd.DataFrame, *, unit: str = "points") -> Figure:
     return figure
 
 
-def _axes(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, figure.subplots()
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -306,6 +301,7 @@ def _known(record: Mapping[Any, Any], key: str) -> bool:
 def _curves(frame: pd.DataFrame, axes: Axes, x: str, y: str) -> None:
     """A line a label, told apart by colour and dashes, with a band of one standard deviation."""
     names = list(frame["label"].unique())
+    looks = [look(number) for number in range(len(names))]
     sns.lineplot(
         data=frame,
         x=x,
@@ -314,9 +310,8 @@ def _curves(frame: pd.DataFrame, axes: Axes, x: str, y: str) -> None:
         style="label",
         hue_order=names,
         style_order=names,
-        palette=[PALETTE[index % len(PALETTE)] for index in range(len(names))],
-        # Where colours begin anew, each meets another dash.
-        dashes=[DASHES[(index + index // len(PALETTE)) % len(DASHES)] for index in range(len(names))],
+        palette=[one.colour for one in looks],
+        dashes=[one.dashes or "" for one in looks],
         errorbar="sd",
         err_kws={"linewidth": 0, "alpha": 0.18},
         ax=axes,

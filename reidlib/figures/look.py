@@ -1,7 +1,11 @@
 """Colours, marks and sizes that all figures share."""
 
+from typing import NamedTuple
+
 import matplotlib
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): colour-blind readers tell these apart.
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -9,8 +13,34 @@ SKY, ORANGE, BLACK = "#56B4E9", "#E69F00", "#000000"
 GREY, PALE = "#767676", "#E4E4E4"
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("", (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (8, 2), (3, 1, 1, 1, 1, 1), (2, 3))
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (6, 2, 1.5, 2), (8, 2), (3, 1, 1, 1, 1, 1), (2, 3))
 WIDTH = 7.2  # inches: the text column of the book, and of a printed page
+
+
+class Look(NamedTuple):
+    """How one of several lines is drawn."""
+
+    colour: str
+    marker: str
+    dashes: tuple[float, ...]
+
+    @property
+    def line(self) -> tuple[float, tuple[float, ...]]:
+        """The dashes as Matplotlib's `linestyle`."""
+        return 0.0, self.dashes
+
+
+def look(number: int) -> Look:
+    """What the `number`-th of several lines looks like; where colours begin anew, each meets another mark and dash."""
+    other = number + number // len(PALETTE)
+    dashes = tuple(map(float, DASHES[other % len(DASHES)]))
+    return Look(PALETTE[number % len(PALETTE)], MARKERS[other % len(MARKERS)], dashes)
+
+
+def one_panel(height: float) -> tuple[Figure, Axes]:
+    """A figure of the page's width, that many inches high, with one pair of axes."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def style() -> None:

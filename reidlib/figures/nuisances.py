@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reidlib.figures.look import BLACK, DASHES, GREY, MARKERS, PALETTE, WIDTH
+from reidlib.figures.look import BLACK, GREY, PALETTE, WIDTH, look
 
 DODGE = 0.035  # between the methods of a panel, in steps of the x axis
 
@@ -40,20 +40,11 @@ def nuisance_curves(
     for column, (family, methods) in enumerate(families):
         panels[0, column].set_title(family)
         handles = [
-            Line2D([], [], label=name, color=colour, linestyle=dashes, marker=marker, markersize=5)
-            for name, (colour, dashes, marker) in _looks(methods).items()
+            Line2D([], [], label=name, color=one.colour, linestyle=one.line, marker=one.marker, markersize=5)
+            for name, one in ((name, look(number)) for number, name in enumerate(methods))
         ]
         panels[-1, column].legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.38), ncols=2)
     return figure
-
-
-def _looks(methods: Mapping[str, object]) -> dict[str, tuple[str, tuple[float, tuple[float, ...]], str]]:
-    """Colour, dashes and marker of each method."""
-    dashes = [(0.0, tuple(map(float, pattern)) if pattern else ()) for pattern in DASHES]
-    return {
-        name: (PALETTE[n % len(PALETTE)], dashes[n % len(dashes)], MARKERS[n % len(MARKERS)])
-        for n, name in enumerate(methods)
-    }
 
 
 def _panel(
@@ -64,22 +55,23 @@ def _panel(
     seen: Mapping[str, pd.DataFrame],
 ) -> None:
     values = sorted({value for frame in methods.values() for value in frame.loc[frame["knob"] == knob, "value"]})
-    for number, (name, (colour, dashes, marker)) in enumerate(_looks(methods).items()):
+    for number, name in enumerate(methods):
+        one = look(number)
         shift = DODGE * (number - (len(methods) - 1) / 2)
-        for frames, face, joined in ((methods, colour, True), (seen, "white", False)):
+        for frames, face, joined in ((methods, one.colour, True), (seen, "white", False)):
             if name not in frames or knob not in set(frames[name]["knob"]):
                 continue
             found = frames[name][frames[name]["knob"] == knob].sort_values("value")
             x = np.array([values.index(value) for value in found["value"]]) + shift
             middle, reach = 100 * found["rank1"], 100 * (found[["low", "high"]].sub(found["rank1"], axis=0)).abs()
             style: dict[str, Any] = {
-                "linestyle": dashes if joined else "none",
+                "linestyle": one.line if joined else "none",
                 "linewidth": 1.3,
                 "capsize": 0,
                 "elinewidth": 0.9,
             }
             axes.errorbar(
-                x, middle, reach.T, color=colour, marker=marker, markersize=4.5, mfc=face, alpha=0.95, **style
+                x, middle, reach.T, color=one.colour, marker=one.marker, markersize=4.5, mfc=face, alpha=0.95, **style
             )
     if knob in usual and usual[knob] in values:
         axes.axvline(values.index(usual[knob]), color=GREY, linestyle=":", linewidth=1, zorder=0)

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
@@ -189,36 +188,6 @@ def part_map(images: Any, parts: Any, names: Sequence[str]) -> Figure:
     figure, _, _ = _sheet(np.stack([array, colours[classes]]), beside=1.2)
     handles = [Patch(facecolor=PART_COLOURS[part], edgecolor=GREY, label=names[part]) for part in np.unique(classes)]
     figure.legend(handles=handles, loc="outside right upper")
-    return figure
-
-
-def overlay(
-    images: Any, maps: Any, labels: Sequence[str] | None = None, *, unit: str = "share of the map's maximum"
-) -> Figure:
-    """Maps laid over their images, each beside the bare image: (N, H, W, 3) uint8, or one of each.
-
-    maps: (N, h, w), non-negative, of any resolution; every map is scaled to its own maximum.
-    """
-    array, heats = _images(images), np.asarray(maps, float)
-    array, heats = array.reshape(-1, *array.shape[-3:]), heats.reshape(-1, *heats.shape[-2:])
-    if len(array) != len(heats):
-        raise ValueError(f"{len(array)} images and {len(heats)} maps; give one map for each image")
-    height, width = array.shape[1:3]
-    each = min(0.9, (WIDTH - 0.8) / (2 * len(array)))  # inches
-    size = (2 * len(array) * each + 0.8, each * height / width + 0.4)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(1, 2 * len(array), squeeze=False)[0]
-    extent = (0, width, height, 0)
-    for index, (image, heat) in enumerate(zip(array, heats, strict=True)):
-        bare, covered = grid[2 * index : 2 * index + 2]
-        for axes in (bare, covered):
-            axes.imshow(image, interpolation="bilinear", extent=extent)
-            axes.set_axis_off()
-        share = heat / (heat.max() or 1)
-        covered.imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=0.6, interpolation="nearest", extent=extent)
-        if labels is not None:
-            bare.set_title(labels[index], loc="left", fontsize=8.5)
-    figure.colorbar(ScalarMappable(Normalize(0, 1), "inferno"), ax=list(grid), label=unit, pad=0.02, aspect=25)
     return figure
 
 

@@ -18,14 +18,14 @@ from reidlib.figures.look import (
     BLUE,
     GREEN,
     GREY,
-    MARKERS,
     ORANGE,
     PALE,
-    PALETTE,
     PURPLE,
     SKY,
     VERMILLION,
     WIDTH,
+    look,
+    one_panel,
 )
 
 OUTCOMES = {  # of a claim: colour, mark, hatch
@@ -46,8 +46,7 @@ def outcome_bars(counts: pd.DataFrame) -> Figure:
     counts: a line a paper, a column an outcome, of OUTCOMES; whole numbers. ValueError for other columns.
     """
     _known(counts.columns)
-    figure = Figure(figsize=(WIDTH, 0.34 * len(counts) + 1.1), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(0.34 * len(counts) + 1.1)
     start = np.zeros(len(counts))
     for outcome, (colour, _, hatch) in OUTCOMES.items():
         if outcome not in counts or not counts[outcome].any():
@@ -88,8 +87,7 @@ def forest(claims: pd.DataFrame) -> Figure:
         raise ValueError("no claim was given; give at least one")
     _known(claims["outcome"].unique())
     groups = list(dict.fromkeys(claims["group"]))
-    figure = Figure(figsize=(WIDTH, 0.29 * (len(claims) + len(groups)) + 1.1), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(0.29 * (len(claims) + len(groups)) + 1.1)
     axes.axvline(0, color=BLACK, linewidth=0.8)
     places, labels, y = [], [], 0
     for group in groups:
@@ -167,9 +165,9 @@ def costs(methods: pd.DataFrame, panels: Mapping[str, str], *, ylabel: str, refe
     figure = Figure(figsize=(WIDTH, 2.4 + 0.2 * len(methods)), layout="constrained")
     ratios = (2.0, 0.2 * len(methods) + 0.1)
     grid = figure.subplots(2, len(panels), sharex="col", sharey="row", squeeze=False, height_ratios=ratios)
-    looks = [(PALETTE[n % len(PALETTE)], MARKERS[(n + n // len(PALETTE)) % len(MARKERS)]) for n in range(len(methods))]
     for (upper, lower), (key, label) in zip(grid.T, panels.items(), strict=True):
-        for y, ((colour, marker), line) in enumerate(zip(looks, methods.to_dict("records"), strict=True)):
+        for y, line in enumerate(methods.to_dict("records")):
+            colour, marker, _ = look(y)
             here, paper = (line[name] if line[name] > 0 else np.nan for name in (key, f"{key}, paper"))
             style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5.5, "linestyle": "none"}
             if np.isfinite(here) and np.isfinite(line["score"]):
@@ -211,8 +209,7 @@ def transfers(scores: pd.DataFrame, *, home: str, away: str, xlabel: str) -> Fig
         raise ValueError(f"the scores have no column {sorted(missing)}; they have {', '.join(scores.columns)}")
     if scores.empty:
         raise ValueError("no score was given; give at least one")
-    figure = Figure(figsize=(WIDTH, 0.3 * len(scores) + 1.1), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(0.3 * len(scores) + 1.1)
     looks = {"home": (BLUE, BLUE, -0.12), "away": (VERMILLION, "white", 0.12)}
     for y, line in enumerate(scores.to_dict("records")):
         ends = [y + shift for _, _, shift in looks.values()]
@@ -242,8 +239,7 @@ def kept_shares(shares: pd.DataFrame) -> Figure:
     """
     if shares.empty:
         raise ValueError("no share was given; give at least one method and one nuisance")
-    figure = Figure(figsize=(WIDTH, 0.3 * len(shares) + 1.0), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(0.3 * len(shares) + 1.0)
     values = shares.to_numpy(float)
     image = axes.imshow(values, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(values):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reidlib.figures.look import BLACK, BLUE, DASHES, GREY, MARKERS, PALE, PALETTE, VERMILLION, WIDTH
+from reidlib.figures.look import BLACK, BLUE, GREY, PALE, VERMILLION, WIDTH, look, one_panel
 
 LIGHT = 0.55  # share of a colour scale from which its cells take black letters
 
@@ -24,10 +24,9 @@ def printed_against_measured(orderings: pd.DataFrame, named: Sequence[str] = ())
     """
     if orderings.empty:
         raise ValueError("nothing was measured; give at least one ordering")
-    figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(4.3)
     for number, (family, found) in enumerate(orderings.groupby("family", sort=False)):
-        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        colour, marker, _ = look(number)
         reach = np.abs(found[["low", "high"]].to_numpy().T - found["mean"].to_numpy())
         style: dict[str, Any] = {
             "color": colour,
@@ -60,8 +59,7 @@ def right_by_how_many(counts: Sequence[int], expected: Sequence[float]) -> Figur
 
     counts: (M + 1,) people. expected: (M + 1,) people, were the methods' errors independent.
     """
-    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(2.8)
     x = np.arange(len(counts))
     axes.bar_label(axes.bar(x, counts, color=BLUE, width=0.8, label="observed"), fontsize=8, padding=1)
     axes.plot(x, expected, "D--", color=VERMILLION, mfc="white", ms=5, lw=1.2, label="if their errors were independent")
@@ -79,8 +77,7 @@ def heat_map(
 
     values: any. limits: of the colour scale, which `label` names.
     """
-    figure = Figure(figsize=(WIDTH, 0.3 * len(values) + 1.5), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(0.3 * len(values) + 1.5)
     cells = np.ma.masked_invalid(values.to_numpy(float))
     image = axes.imshow(cells, cmap="cividis", vmin=limits[0], vmax=limits[1], aspect="auto")
     for y, x in np.ndindex(cells.shape):
@@ -117,7 +114,7 @@ def deviations(sources: Mapping[str, pd.DataFrame], *, xlabel: str) -> Figure:
     for axes, (method, frame) in zip(panels, sources.items(), strict=True):
         for one in frame.to_dict("records"):
             y = names.index(one["source"])
-            colour, marker = PALETTE[y % len(PALETTE)], MARKERS[y % len(MARKERS)]
+            colour, marker, _ = look(y)
             if np.isfinite(one["low"]):
                 axes.plot([one["low"], one["high"]], [y, y], color=colour, linewidth=1.6, gid="interval")
             axes.plot(one["sd"], y, marker, color=colour, markersize=5.5, gid="sd")
@@ -136,15 +133,10 @@ def detectable(lines: Mapping[str, Mapping[int, float]], *, ylabel: str) -> Figu
 
     lines: design -> {trials: difference}.
     """
-    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(3.1)
     for number, (name, found) in enumerate(lines.items()):
-        dashes = ("-", "--", ":", "-.")[number % 4]
-        style: dict[str, Any] = {
-            "marker": MARKERS[number % len(MARKERS)],
-            "linestyle": dashes,
-            "color": PALETTE[number % len(PALETTE)],
-        }
+        one = look(number)
+        style: dict[str, Any] = {"marker": one.marker, "linestyle": one.line, "color": one.colour}
         axes.plot(list(found), list(found.values()), label=textwrap.fill(name, 30), markersize=5.5, **style)
         for x, y in found.items():
             axes.annotate(f"{y:.1f}", (x, y), (3, 5), textcoords="offset points", fontsize=7.5)
@@ -163,8 +155,7 @@ def by_category(
     found: index the category; columns `mean`, `low`, `high` (fractions), `people`. swatches: a colour a category, drawn
     below the axis as what it stands for.
     """
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = one_panel(2.9)
     axes.axhline(100 * mean, color=GREY, linestyle=":", linewidth=1.2)
     for x, one in enumerate(found.to_dict("records")):
         if np.isfinite(one["low"]):
@@ -199,13 +190,9 @@ def agreement_curves(found: pd.DataFrame, knobs: Mapping[str, str], usual: Mappi
     panels = figure.subplots(1, len(knobs), sharey=True, squeeze=False)[0]
     for number, (axes, (knob, title)) in enumerate(zip(panels, knobs.items(), strict=True)):
         line = found[found["knob"] == knob].sort_values("value")
-        dashes = DASHES[number % len(DASHES)]
-        style: dict[str, Any] = {
-            "color": PALETTE[number % len(PALETTE)],
-            "marker": MARKERS[number % len(MARKERS)],
-            "markersize": 5,
-        }
-        axes.plot(range(len(line)), line["agreement"], linestyle=(0, dashes) if dashes else "-", **style)
+        one = look(number)
+        style: dict[str, Any] = {"color": one.colour, "marker": one.marker, "markersize": 5}
+        axes.plot(range(len(line)), line["agreement"], linestyle=one.line, **style)
         axes.set_xticks(range(len(line)), [f"{value:g}" for value in line["value"]])
         if knob in usual and usual[knob] in list(line["value"]):
             axes.axvline(list(line["value"]).index(usual[knob]), color=GREY, linestyle=":", linewidth=1, zorder=0)
