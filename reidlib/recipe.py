@@ -65,7 +65,7 @@ class Optimiser:
     """`rmsprop` is PersonNet's Sec. IV-A form; `sgd`, `adam` and `adamw` are PyTorch's.
 
     trunk: a factor on the learning rate of the parameters below `trunk`, for trunks that were pre-trained.
-    forget: SGD's momentum starts anew every so many steps; 0 is never.
+    forget: SGD's momentum starts anew every so many steps, in short trainings too; 0 is never.
     """
 
     name: Literal["sgd", "rmsprop", "adam", "adamw"] = "sgd"

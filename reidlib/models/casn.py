@@ -63,7 +63,8 @@ class CASN(Identification):
     attention: rank by features and attention, or by features alone: for models whose BCE classifier is not trained.
     features: their distance is that of the "raw" f, or of "unit" vectors (CA-16).
     normalisation: of either term before they are summed: "row" maps the gallery images that count for a query to
-        [0, 1], "row-z" gives them mean 0 and deviation 1, "global" maps all pairs of one call to [0, 1] (CA-16).
+        [0, 1], "row-z" gives them mean 0 and deviation 1, "global" maps all pairs of one call to [0, 1], when
+        ranking those of up to 128 queries (CA-16).
     candidates: compare the attention of only so many gallery images a query, the nearest by features (CA-17); the
         others follow in that order.
     """

@@ -157,7 +157,7 @@ class MidLevel(ReIDModel):
     def compare(self, a: Encoding, b: Encoding) -> dict[str, Tensor]:
         """Gives "distance" (P,), "logits" (P, 2) = (different, same), "correspondence" (P, 832, 10, 5), activated.
 
-        The distance is a logit, different minus same: it ranks as the softmax of Eq. 2 does and never saturates.
+        The distance is a logit, different minus same: it ranks as the softmax of Sec. III-E does and never saturates.
         """
         features = torch.relu(self.norm(self.correspondence(a.maps, b.maps)))  # ML-1: 1664 maps, not 1664 x 3
         logits = self._head(features)

@@ -65,7 +65,7 @@ class MLS(ReIDModel):
     sizes: f_2, f_3, f_4, the sides of the filters; f_4 is not printed (MLS-5).
     constraint: what keeps transformations in the map, "penalty" terms of the loss or a hard "clamp" (MLS-9).
     sim_size: of the similarity maps for 160x60 images (MLS-1): 20x8 are left by the one max-pooling of the text,
-        10x4 are printed and take one more at every level.
+        10x4 are printed and take one more at every level. Maps that are smaller by themselves stay as they are.
     sim_norm: of the similarity maps (MLS-20): none, since conv4's batch norm follows, a "batch" norm of their
         own, or a "scale" of 1 / f^2.
     ranking: False leaves out the ranking net ("Ours-cls" of Table 3). sharing: between its levels (MLS-4).

@@ -43,10 +43,11 @@ def trunk(
 ) -> Trunk:
     """A trunk by timm's name, e.g. "resnet50", "densenet121", or "test_resnet" (0.4 M parameters, for laptops).
 
-    pretrained: False, True (fetched by timm on request), or a file of weights (.safetensors, or a PyTorch file
-    that is read with `weights_only`). last_stride: of the last stage, 2 is the network as its authors made it, 1
-    keeps the size of the map before it. stages: 1 to 4. ValueError: an unknown name, a trunk that cannot lose its
-    last stride, weights that do not fit; FileNotFoundError: no such file; ConnectionError: nothing to fetch from.
+    pretrained: False, True (fetched by timm on request: torchvision's first weights, "tv_in1k", where there are any and
+    the name asks for no others), or a file of weights (.safetensors, or a PyTorch file that is read with
+    `weights_only`). last_stride: of the last stage, 2 is the network as its authors made it, 1 keeps the size of the
+    map before it. stages: 1 to 4. ValueError: an unknown name, a trunk that cannot lose its last stride, weights that
+    do not fit; FileNotFoundError: no such file; ConnectionError: nothing to fetch from.
     """
     import timm  # takes a second, and half of the systems have no trunk
 
@@ -79,11 +80,16 @@ def _undilate(network: nn.Module) -> None:
 
 
 def _fetched(name: str) -> Mapping[str, Tensor]:
-    """timm's weights for a network, downloaded unless they are in its cache."""
+    """ImageNet's weights for a network, downloaded unless they are in timm's cache.
+
+    CASN and HAGN name no source; torchvision's were what PyTorch had in 2019. timm's default is a later recipe's.
+    """
     import timm
 
+    first = f"{name}.tv_in1k"
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
+        tagged = first if timm.models.is_model_pretrained(first) else name
+        return timm.create_model(tagged, pretrained=True).state_dict()
     except (OSError, RuntimeError) as error:
         raise ConnectionError(
             f"the pre-trained weights of {name!r} could not be fetched ({type(error).__name__}): without a network, "

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reidlib.papers.controls import claim, crossed, doubled, tuned
+from reidlib.papers.controls import HELD_OUT, claim, crossed, doubled, tuned
 from reidlib.papers.pretraining import AT_GPU, AT_LAPTOP, AT_SMOKE, PRETRAINED
 from reidlib.recipe import (
     Data,
@@ -55,6 +55,7 @@ BASES = (("ide", "IDE"), ("pcb", "PCB"))
 ON_IDE = CASN.with_options(base="ide")
 
 PROBABILITY = "L_ia on the probability of the class instead of its score, which has no lower bound (CA-5)"
+COSINE = "ranked by the cosine, as its authors do; the others by the distance of features as they are"
 FEATURE = options(attention=False)
 
 
@@ -79,7 +80,7 @@ def _row(
     protocols = ("market1501", "single-shot") if data == MARKET else ("market1501",)
     settings = tuple(EvaluationSettings(data, protocol=protocol, scoring=scoring) for protocol in protocols)
     masks = dict(recipe.loss_weights).get("ia", 1.0) != 0
-    deviations = (PRETRAINED, PROBABILITY)[: 1 + masks] if printed else ()
+    deviations = (PRETRAINED, HELD_OUT, *[PROBABILITY] * masks, *[COSINE] * (recipe.system == "pcb")) if printed else ()
     line = (table, printed) if printed else None
     extra = {"everybody": True} | extra
     return Row(key, table, label, line, _on(data, recipe), settings, deviations=deviations, **extra)  # type: ignore[arg-type]
@@ -270,7 +271,7 @@ OPEN = (
         _row(f"open/{key}", "Open points", label, ON_IDE, scoring=scoring, added=True, trials=3)
         for key, label, scoring in (
             ("row-z", "Terms of mean 0 and deviation 1 for each query (CA-16)", options(normalisation="row-z")),
-            ("global", "Terms between 0 and 1 over all queries (CA-16)", options(normalisation="global")),
+            ("global", "Terms between 0 and 1 over a block of 128 queries (CA-16)", options(normalisation="global")),
             ("unit", "Distances of unit features (CA-16)", options(features="unit")),
             ("candidates", "Attention of the 50 nearest by feature only (CA-17)", options(candidates=50)),
         )

@@ -6,6 +6,7 @@ from typing import Literal
 
 from reidlib.recipe import DOUBLED, SEEN, Claim, Data, EvaluationSettings, Recipe, Row
 
+HELD_OUT = "a tenth of the training people held out for the curves where the split names no validation people"
 PEOPLE = {"half": 0.5, "fifth": 0.8}  # of the training people, by the share held out of training instead
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from reidlib.papers.controls import claim, crossed, doubled, reseeded, tuned
+from reidlib.papers.controls import HELD_OUT, claim, crossed, doubled, reseeded, tuned
 from reidlib.papers.pretraining import AT_GPU, AT_LAPTOP, AT_SMOKE, PRETRAINED
 from reidlib.recipe import (
     Data,
@@ -47,6 +47,7 @@ BASELINE = Recipe(
     steps=EPOCHS * TRAIN_IMAGES["market1501"] // BATCH,
     validations=10,
 )
+DEVIATIONS = (PRETRAINED, HELD_OUT)
 
 
 def _tricks(recipe: Recipe) -> Recipe:
@@ -109,7 +110,7 @@ def _against_others(number: int, numeral: str, names: str, *trained: tuple[str, 
         for at, name in enumerate(names.split("; "))
     )
     ours = (
-        _row(f"table{number}/{key}", table, "Ours", _on(data, HAGN), data, "Ours ResNet50", deviations=(PRETRAINED,))
+        _row(f"table{number}/{key}", table, "Ours", _on(data, HAGN), data, "Ours ResNet50", deviations=DEVIATIONS)
         for key, data in trained
     )
     return (*quoted, *ours)
@@ -291,7 +292,7 @@ README = tuple(
             ),
         ),
         (EvaluationSettings(data, protocol=TRAPEZOID),),
-        deviations=(PRETRAINED,),
+        deviations=DEVIATIONS,
         everybody=True,
     )
     for data in (DETECTED, LABELED, DUKE)
@@ -307,7 +308,7 @@ SIDE_BY_SIDE = Row(
         EvaluationSettings(MARKET, protocol="market1501"),
         EvaluationSettings(MARKET, protocol="single-shot"),
     ),
-    deviations=(PRETRAINED,),
+    deviations=DEVIATIONS,
     added=True,
     keep="figures",
     core=True,

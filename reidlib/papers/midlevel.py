@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from reidlib.papers import personnet
-from reidlib.papers.controls import claim, crossed, doubled, trained_otherwise, tuned
+from reidlib.papers.controls import HELD_OUT, claim, crossed, doubled, trained_otherwise, tuned
 from reidlib.recipe import (
     Data,
     EvaluationSettings,
@@ -105,7 +105,7 @@ def _results(
             "Proposed, before hard negatives",
             converged,
             data,
-            deviations=(FRESH, SCRATCH),
+            deviations=(FRESH, HELD_OUT, SCRATCH),
             added=True,
         ),
         _row(
@@ -115,7 +115,7 @@ def _results(
             _mined(converged),
             data,
             "Proposed",
-            deviations=(FRESH, SCRATCH, MINED),
+            deviations=(FRESH, HELD_OUT, SCRATCH, MINED),
         ),
     )
 
@@ -152,7 +152,7 @@ CROSS = tuple(
         _mined(_on(CUHK03_ALL, MIDLEVEL)),
         data,
         "" if data == CUHK01 else "Proposed, trained on full CUHK03",
-        deviations=(FRESH, SCRATCH, MINED, *tested),
+        deviations=(FRESH, HELD_OUT, SCRATCH, MINED, *tested),
         added=data == CUHK01,
     )
     for data, label, tested in (
@@ -171,7 +171,7 @@ CONTROLS = (
         "Market-1501",
         "MidLevel",
         MIDLEVEL,
-        deviations=(FRESH, SCRATCH),
+        deviations=(FRESH, HELD_OUT, SCRATCH),
         added=True,
         keep="figures",
         core=True,
@@ -259,11 +259,11 @@ OPEN = (
 TUNING = tuned(MIDLEVEL, (3e-3, 1e-2, 3e-2))
 
 
-by_rank1 = partial(claim, measure="rank1")  # single-shot, as the paper scores
+by_rank1 = partial(claim, measure="rank1")  # of CUHK03, CUHK01 and VIPeR single-shot; of Market-1501 its own protocol
 CLAIMS = (
     by_rank1(
         "beats-idla",
-        "MidLevel is more accurate than IDLA on CUHK01, CUHK03 and VIPeR",
+        "MidLevel, with its last stage of hard negatives, is more accurate than IDLA on CUHK01, CUHK03 and VIPeR",
         "Tables II-IV",
         [(f"{table}/proposed", f"{table}/improvedreid") for table in ("table2", "table3", "table4")],
         7.7,

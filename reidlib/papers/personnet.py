@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reidlib.papers.controls import claim, crossed, doubled, trained_otherwise
+from reidlib.papers.controls import HELD_OUT, claim, crossed, doubled, trained_otherwise
 from reidlib.recipe import (
     Data,
     EvaluationSettings,
@@ -87,7 +87,7 @@ def _elsewhere(number: str, data: Data, quoted: tuple[str, ...]) -> tuple[Row, .
             (table, "PersonNet"),
             replace(PERSONNET, datasets=(data,), augment=mirrored),
             evaluations,
-            deviations=(RATE, FALLS, FRESH),
+            deviations=(RATE, FALLS, FRESH, HELD_OUT),
         ),
     )
 
@@ -130,7 +130,7 @@ TABLE_4 = (
         "PersonNet",
         PERSONNET,
         printed=("Table IV", "PersonNet"),
-        deviations=(RATE, FALLS, FRESH),
+        deviations=(RATE, FALLS, FRESH, HELD_OUT),
         keep="figures",
         core=True,
     ),
