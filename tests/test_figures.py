@@ -296,6 +296,26 @@ def test_a_part_map_paints_each_class_and_names_only_those_that_occur():
         figures.part_map(np.zeros((8, 4, 3), np.uint8), parts[:4], ["background", "head", "hair"])
 
 
+def test_a_schematic_has_its_boxes_and_arrows_from_side_to_side():
+    boxes = {
+        "a": figures.Box("Picture", (0, 0), "data", "160×60"),
+        "b": figures.Box("Conv", (1, 0)),
+        "c": figures.Box("Loss", (1, 1), "training"),
+    }
+    figure = figures.schematic(boxes, [("a", "b"), ("b", "c")])
+    axes = figure.axes[0]
+    middles = [tuple(np.round(patch.get_center(), 6)) for patch in axes.patches]
+    assert middles == [(0, 0), (1, 0), (1, 1)]
+    assert {"Picture", "160×60", "Conv", "Loss", "in training only"} <= set(texts(figure))
+    along, down = ((text.xyann, text.xy) for text in axes.texts if hasattr(text, "xyann"))
+    assert along == pytest.approx(np.array([(0.43, 0), (0.57, 0)]))
+    assert down == pytest.approx(np.array([(1, 0.36), (1, 0.64)]))
+    with pytest.raises(ValueError, match=r"arrows end at \['d'\], where no box is"):
+        figures.schematic(boxes, [("a", "d")])
+    with pytest.raises(ValueError, match=r"kinds of boxes \['lossy'\] are unknown; choose from data, one"):
+        figures.schematic({"a": figures.Box("A", (0, 0), "lossy")}, [])
+
+
 def square(left: float, top: float, side: float) -> np.ndarray:
     return np.array([[left, top], [left + side, top], [left + side, top + side], [left, top + side]])
 

@@ -198,3 +198,10 @@ def test_the_tiny_world_keeps_groups_on_one_side(plaza_tiny):
     assert len(np.unique(plaza_tiny.train.groups)) < len(plaza_tiny.train.identities)
     assert {-1, 0} <= set(plaza_tiny.gallery.person_ids.tolist())
     assert plaza_tiny.matched.all()
+
+
+def test_a_split_tells_its_size_and_not_its_lists():
+    assert (
+        repr(make_split("x", [1, 1, 2, 0, -1], cameras=[1, 2, 3, 3, 3]))
+        == "Split('x', 5 images of 2 people by 3 cameras)"
+    )

@@ -12,19 +12,6 @@ from reidlib.data.splits import Benchmark, Split, hold_out, union
 SYNTHETIC = ("plaza", "campus", "harbour")
 DATASETS = (*registry.DATASETS, *SYNTHETIC)
 
-__all__ = [
-    "DATASETS",
-    "SYNTHETIC",
-    "Benchmark",
-    "Split",
-    "default_cache",
-    "default_root",
-    "hold_out",
-    "load",
-    "project_root",
-    "union",
-]
-
 
 def load(
     name: str,

@@ -39,6 +39,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __repr__(self) -> str:
+        people, cameras = len(self.identities), len(np.unique(self.camera_ids))
+        return f"Split({self.name!r}, {len(self):,} images of {people:,} people by {cameras} cameras)"
+
     @cached_property
     def identities(self) -> np.ndarray:
         """Sorted unique person ids, junk and distractors aside."""

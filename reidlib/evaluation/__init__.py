@@ -4,16 +4,3 @@ from reidlib.evaluation.protocols import PROTOCOLS, USUAL, Evaluation, Protocol,
 from reidlib.evaluation.ranking import rank
 from reidlib.evaluation.reranking import rerank
 from reidlib.evaluation.scoring import RankList, evaluate, rank_list
-
-__all__ = [
-    "PROTOCOLS",
-    "USUAL",
-    "Evaluation",
-    "Protocol",
-    "RankList",
-    "Reciprocal",
-    "evaluate",
-    "rank",
-    "rank_list",
-    "rerank",
-]

@@ -12,6 +12,7 @@ from reidlib.figures.pairs import pair_stages, paired_maps
 from reidlib.figures.people import people_sheet
 from reidlib.figures.pictures import contact_sheet, covered, part_map, rank_lists, responses
 from reidlib.figures.regions import coverage
+from reidlib.figures.schematic import Box, schematic
 from reidlib.figures.similarity import outline, similarity_maps
 from reidlib.figures.stock import stock
 from reidlib.figures.summary import costs, forest, kept_shares, outcome_bars, transfers
@@ -24,43 +25,3 @@ from reidlib.figures.transfer import (
     printed_against_measured,
     right_by_how_many,
 )
-
-__all__ = [
-    "agreement_curves",
-    "attended",
-    "bar_panels",
-    "bars",
-    "by_category",
-    "cmc_curves",
-    "contact_sheet",
-    "convergence",
-    "costs",
-    "coverage",
-    "covered",
-    "detectable",
-    "deviations",
-    "dots",
-    "effects",
-    "forest",
-    "heat_map",
-    "kept_shares",
-    "leads",
-    "losses",
-    "nuisance_curves",
-    "outcome_bars",
-    "outline",
-    "pair_stages",
-    "paired_maps",
-    "part_map",
-    "people_sheet",
-    "printed_against_measured",
-    "profiles",
-    "rank_lists",
-    "recall_curves",
-    "responses",
-    "right_by_how_many",
-    "similarity_maps",
-    "stock",
-    "style",
-    "transfers",
-]

@@ -54,6 +54,3 @@ def build(name: str, **chosen: Any) -> ReIDModel:
         if option not in allowed:
             raise ValueError(nearest(f"option of {name}", option, allowed))
     return MODELS[name](**chosen)
-
-
-__all__ = ["MODELS", "Descriptor", "Embedder", "Encoding", "ReIDModel", "build", "options"]
