@@ -25,12 +25,16 @@ NARROW = {
     "smallcnn": {"width": 4, "identities": 4},
 }
 # Each model as built by default, and with every other value of every option, one at a time.
-CASES = [(name, {}) for name in MODELS] + [
-    (name, {option: value})
-    for name, model in MODELS.items()
-    for option, values in model.CHOICES.items()
-    for value in values[1:]
-]
+CASES = (
+    [(name, {}) for name in MODELS]
+    + [
+        (name, {option: value})
+        for name, model in MODELS.items()
+        for option, values in model.CHOICES.items()
+        for value in values[1:]
+    ]
+    + [("casn", {"threshold": value}) for value in (0.1, None)]
+)
 # (model, options, objective, learning rate): four people must be learnt by heart, once a system.
 LEARNERS = [
     ("personnet", {"dropout": 0.0}, "pair", 2e-3),

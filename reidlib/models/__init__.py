@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from reidlib.models.base import Descriptor, Embedder, Encoding, ReIDModel, nearest
+from reidlib.models.base import Descriptor, Embedder, Encoding, ReIDModel, choose, nearest
 from reidlib.models.casn import CASN
 from reidlib.models.descriptors import LOMO, HistogramDescriptor, PixelDescriptor
 from reidlib.models.hagn import HAGN
@@ -47,10 +47,12 @@ def build(name: str, **chosen: Any) -> ReIDModel:
     """A freshly initialised model; draws its weights from PyTorch's global generator.
 
     Every model takes `identities`, the number of classes of its classifier where it has one, and
-    `image_size`, (height, width) in pixels. A ValueError names the nearest valid name or option.
+    `image_size`, (height, width) in pixels. A ValueError names the nearest valid name, option or value.
     """
     allowed = options(name)
-    for option in chosen:
+    for option, value in chosen.items():
         if option not in allowed:
             raise ValueError(nearest(f"option of {name}", option, allowed))
+        if known := MODELS[name].CHOICES.get(option):
+            choose(option, tuple(value) if isinstance(value, list) else value, known)
     return MODELS[name](**chosen)

@@ -97,7 +97,7 @@ class ReIDModel(nn.Module, ABC):
     pairs_per_block: pairs that `block` scores at once, on a CPU and on a GPU.
     normalises_rows: `distance` depends on which gallery images the protocol counts, and is told.
     crops: may be trained on images that an augmentation made smaller.
-    CHOICES: options that take one of a few values, the default first.
+    CHOICES: options that take one of a few values, the default first; `build` holds to them.
     """
 
     image_size: tuple[int, int]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reidlib.models.base import Encoding, choose
+from reidlib.models.base import Encoding
 from reidlib.models.ide import Identification, TwoLayers
 
 # What each base is built with, where the options leave it open: CA-1, CA-3, Sec. 4 "Implementation Details".
@@ -78,7 +78,6 @@ class CASN(Identification):
         "last_stride": (None, 1, 2),
         "between": ("relu", "dropout"),
         "difference": ("signed", "absolute", "square"),
-        "threshold": (0.5, 0.1, 0.3, None),
         "attention": (True, False),
         "features": ("raw", "unit"),
         "normalisation": ("row", "row-z", "global"),
@@ -101,16 +100,6 @@ class CASN(Identification):
         image_size: Sequence[int] | None = None,
         identities: int = 751,
     ) -> None:
-        given = {
-            "base": base,
-            "between": between,
-            "difference": difference,
-            "attention": attention,
-            "features": features,
-            "normalisation": normalisation,
-        }
-        for option, value in given.items():
-            choose(option, value, self.CHOICES[option])
         if threshold is not None and not 0 <= threshold < 1:
             raise ValueError(f"threshold {threshold!r} is not a share of the maximum in [0, 1), nor None.")
         if hidden < 1 or (candidates is not None and candidates < 1):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidlib.models.base import Embedder, Encoding, choose
+from reidlib.models.base import Embedder, Encoding
 from reidlib.models.trunks import IMAGENET_MEAN, IMAGENET_STD
 from reidlib.models.trunks import trunk as build_trunk
 
@@ -172,21 +172,6 @@ class HAGN(Embedder):
         identities: int = 751,
     ) -> None:
         super().__init__(image_size, IMAGENET_MEAN, IMAGENET_STD)
-        chosen = {
-            "stages": tuple(stages),
-            "order": order,
-            "attend": attend,
-            "cam_sum": cam_sum,
-            "sam_norm": sam_norm,
-            "extractor": extractor,
-            "activation": activation,
-            "triplets": triplets,
-            "triplet_per": triplet_per,
-            "test_features": test_features,
-            "unit": unit,
-        }
-        for option, value in chosen.items():
-            choose(option, value, self.CHOICES[option])
         if min(width, features, parts, identities) < 1:
             given = {"width": width, "features": features, "parts": parts, "identities": identities}
             raise ValueError(f"{given}: all of them must be positive.")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidlib.models.base import Embedder, Encoding, LogitLayer, ReIDModel, choose
+from reidlib.models.base import Embedder, Encoding, LogitLayer, ReIDModel
 from reidlib.models.trunks import IMAGENET_MEAN, IMAGENET_STD, trunk
 
 
@@ -122,7 +122,6 @@ class IDE(Identification, Embedder):
         image_size: Sequence[int] = (288, 144),
         identities: int = 751,
     ) -> None:
-        choose("between", between, self.CHOICES["between"])
         super().__init__(trunk, pretrained, last_stride, 1, hidden, between, image_size, identities)
 
     def forward(self, images: Tensor) -> dict[str, Any]:
@@ -162,8 +161,6 @@ class PCB(Identification, Embedder):
         image_size: Sequence[int] = (384, 128),
         identities: int = 751,
     ) -> None:
-        for option, value in {"between": between, "feature": feature, "refined": refined}.items():
-            choose(option, value, self.CHOICES[option])
         if parts < 1:
             raise ValueError(f"parts {parts!r} is not a positive number of stripes such as 6.")
         super().__init__(trunk, pretrained, last_stride, parts, hidden, between, image_size, identities)

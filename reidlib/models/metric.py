@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from reidlib.models.base import Descriptor, Encoding, choose
+from reidlib.models.base import Descriptor, Encoding
 from reidlib.models.descriptors import LOMO, HistogramDescriptor, PixelDescriptor
 
 DESCRIPTORS: dict[str, type[Descriptor]] = {
@@ -74,7 +74,6 @@ class Metric(Descriptor):
     kept: Tensor
 
     def __init__(self, descriptor: str, components: int, image_size: Sequence[int]) -> None:
-        choose("descriptor", descriptor, self.CHOICES["descriptor"])
         super().__init__(image_size)
         if components < 1:
             raise ValueError(f"components {components!r} is not a positive number such as 100.")

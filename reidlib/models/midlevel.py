@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidlib.models.base import Encoding, LogitLayer, ReIDModel, choose
+from reidlib.models.base import Encoding, LogitLayer, ReIDModel
 from reidlib.models.blocks import prefers_onednn
 from reidlib.models.googlenet import LAYOUTS, Convolution, caffe_fillers, googlenet
 from reidlib.models.trunks import IMAGENET_MEAN, IMAGENET_STD
@@ -98,18 +98,6 @@ class MidLevel(ReIDModel):
         image_size: Sequence[int] = (160, 80),
         identities: int = 751,  # of the common signature; a pair scorer has no classifier
     ) -> None:
-        given = {
-            "layout": layout,
-            "level": level,
-            "normalisation": normalisation,
-            "correspondence": correspondence,
-            "relations": relations,
-            "pool": pool,
-            "batch_norm": batch_norm,
-            "average_orders": average_orders,
-        }
-        for option, value in given.items():
-            choose(option, value, self.CHOICES[option])
         if len(fc) != 2 or min(fc) < 1 or (conv_c is not None and conv_c < 1):
             raise ValueError(
                 f"fc {fc!r} and conv_c {conv_c!r}: give two positive widths such as (1024, 1024), and one."

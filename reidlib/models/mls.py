@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidlib.models.base import Encoding, LogitLayer, ReIDModel, choose, tiles
+from reidlib.models.base import Encoding, LogitLayer, ReIDModel, tiles
 from reidlib.models.blocks import glorot
 from reidlib.models.csn import Attention, correlate, layer, patches
 
@@ -109,20 +109,6 @@ class MLS(ReIDModel):
         identities: int = 751,  # of the common signature; a pair scorer has no classifier
     ) -> None:
         super().__init__(image_size)  # the input's scale is not printed: [0, 1] minus a half
-        given = {
-            "levels": tuple(levels),
-            "layout": layout,
-            "parts": parts,
-            "rows": rows,
-            "constraint": constraint,
-            "sim_size": sim_size,
-            "sim_norm": sim_norm,
-            "ranking": ranking,
-            "sharing": sharing,
-            "score": score,
-        }
-        for option, value in given.items():
-            choose(option, value, self.CHOICES[option])
         if len(sizes) != 3 or len(head) != 2 or min(*sizes, *head, embedding) < 1 or width < 3:
             raise ValueError(
                 f"sizes {sizes!r}, head {head!r}, embedding {embedding!r}, width {width!r}: give three, two, one and "

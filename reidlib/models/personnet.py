@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidlib.models.base import Encoding, LogitLayer, ReIDModel, choose, tiles
+from reidlib.models.base import Encoding, LogitLayer, ReIDModel, tiles
 from reidlib.models.blocks import ACTIVATIONS, PatchSummary, Stage, difference_grid, glorot, prefers_onednn
 
 CHANNELS = 32
@@ -58,16 +58,6 @@ class PersonNet(ReIDModel):
         identities: int = 751,  # of the common signature; a pair scorer has no classifier
     ) -> None:
         super().__init__(image_size)  # PN-9: [0, 1] minus a fixed mean
-        given = {
-            "kernel": kernel,
-            "conv4": conv4,
-            "activation": activation,
-            "difference": difference,
-            "average_orders": average_orders,
-            "layers": layers,
-        }
-        for option, value in given.items():
-            choose(option, value, self.CHOICES[option])
         if len(fc) != 3 or min(fc) < 1:
             raise ValueError(f"fc {fc!r} is not three positive widths such as (4096, 4096, 512).")
         if not 0 <= dropout < 1:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidlib.models.base import Encoding, LogitLayer, ReIDModel, choose, tiles
+from reidlib.models.base import Encoding, LogitLayer, ReIDModel, tiles
 from reidlib.models.blocks import Stage, neighbourhoods
 from reidlib.models.differences import summed_differences
 
@@ -73,7 +73,6 @@ class XCorr(ReIDModel):
         identities: int = 751,  # of the common signature; a pair scorer has no classifier
     ) -> None:
         super().__init__(image_size)
-        choose("branches", branches, self.CHOICES["branches"])
         if fc < 1:
             raise ValueError(f"fc {fc!r} is not a positive width such as 500.")
         self.conv1 = Stage((3, 20), 5, torch.relu, "floor")
