@@ -54,18 +54,17 @@ class Inventory:
         """
         profile, lines = self.study.profile, {}
         for row in self.study.paper.rows:
-            if row.recipe is not None:
-                wanted = self.study.trials(row, profile)
-                runs = [run for trial in wanted if (run := self.study.find(row, trial, profile)) is not None]
-                lacking = len(wanted) - len(runs)
-                steps = self.study.scale(profile).scale(row.recipe).steps
-                each = self.clock.seconds(row.recipe.system, profile, steps)
-                time = "unknown" if each is None else Shown(f"{lacking * each / 60:.0f} min", seconds=lacking * each)
-                lines[row.key] = {
-                    "trials": f"{len(runs)} of {len(wanted)}",
-                    "to come": time if lacking else "",
-                    **_where(runs),
-                }
+            wanted = self.study.trials(row, profile)
+            runs = [run for trial in wanted if (run := self.study.find(row, trial, profile)) is not None]
+            lacking = len(wanted) - len(runs)
+            steps = self.study.scale(profile).scale(row.recipe).steps
+            each = self.clock.seconds(row.recipe.system, profile, steps)
+            time = "unknown" if each is None else Shown(f"{lacking * each / 60:.0f} min", seconds=lacking * each)
+            lines[row.key] = {
+                "trials": f"{len(runs)} of {len(wanted)}",
+                "to come": time if lacking else "",
+                **_where(runs),
+            }
         return pd.DataFrame.from_dict(lines, orient="index", dtype=object)
 
 

@@ -194,7 +194,7 @@ def shown_runs(results: Results) -> str:
 
 def why_not_run(chapter: Study, table: str) -> str:
     """A sentence that says which dataset a table lacks; empty where it is there."""
-    row = next(row for row in chapter.paper.rows if row.table == table and row.recipe)
+    row = next(row for row in chapter.paper.rows if row.table == table)
     try:
         chapter.data(row.evaluations[0].data, 0, chapter.shown_profile(table))
     except NotAvailable as missing:

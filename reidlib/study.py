@@ -130,7 +130,6 @@ class Study:
 
     def recipe(self, row: Row, trial: int, profile: str) -> Recipe:
         """The row's recipe as trial `trial` runs it: scaled by the profile, with its seed and its data."""
-        assert row.recipe is not None
 
         def concrete(recipe: Recipe) -> Recipe:
             datasets = tuple(self.data(data, trial, profile) for data in recipe.datasets)
@@ -160,8 +159,6 @@ class Study:
 
     def find(self, row: Row, trial: int, profile: str) -> Run | None:
         """The stored run of a row's trial, if it is there with all its evaluations."""
-        if row.recipe is None:
-            return None
         try:
             run = self.store.find(self.recipe(row, trial, profile))
             settings = self.settings(row, trial, profile)
@@ -192,10 +189,9 @@ class Study:
         """
         profile = self.shown_profile()
         wanted = select.rstrip("/")
-        rows = [row for row in self.paper.rows if row.recipe is not None]
-        rows = [row for row in rows if wanted in ("", row.key) or row.key.startswith(f"{wanted}/")]
+        rows = [row for row in self.paper.rows if wanted in ("", row.key) or row.key.startswith(f"{wanted}/")]
         if not rows:
-            keys = [row.key for row in self.paper.rows if row.recipe is not None]
+            keys = [row.key for row in self.paper.rows]
             near = difflib.get_close_matches(select, keys, 1, cutoff=0.4)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             what = f"row or table {select!r}{hint}" if keys else "rows to train"
@@ -275,7 +271,7 @@ class Study:
         return {
             row.key: [self.trial(row, trial, profile) for trial in self.trials(row, profile)]
             for row in self.paper.rows
-            if row.recipe is not None and table in (None, row.table)
+            if table in (None, row.table)
         }
 
     def trial(self, row: Row, trial: int, profile: str) -> Trial:

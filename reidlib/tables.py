@@ -124,31 +124,33 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     """One table of a paper, in percent: a printed and a measured column for each metric.
 
     Columns are (column group, metric, "printed" or the data and profile measured on). Rows of one label are one line:
-    a table with a training a dataset has a row for each. Measured cells read "mean ± sd (trials)", "not run", or
-    "quoted" for rows of other papers' methods. Rank-1 and mAP have a third column, except in protocols that the table
-    does not print, where rows are held against others: the difference to the table's `baseline`, or to the row that a
-    row names. `attrs["notes"]` has the provenance and the deviations, one sentence each. ValueError where the paper has
-    no such table.
+    a table with a training a dataset has a row for each. Printed rows that no training stands for come first. Measured
+    cells read "mean ± sd (trials)", "not run", or "quoted" for those printed rows, of other papers' methods. Rank-1 and
+    mAP have a third column, except in protocols that the table does not print, where rows are held against others: the
+    difference to the table's `baseline`, or to the row that a row names. `attrs["notes"]` has the provenance and the
+    deviations, one sentence each. ValueError where the paper has no such table.
     """
     printed = printed_values(paper.key, name)
     rows = [row for row in paper.rows if row.table == name]
-    rows = rows or [Row(label, name, label, (name, label)) for label in printed.row.unique()]
-    if not rows:
+    if not rows and printed.empty:
         known = sorted({row.table for row in paper.rows})
         raise ValueError(f"{paper.key} has no table {name!r}; choose from {known}")
-    lines: dict[str, list[Row]] = {}
+    ours = {row.printed[1] for row in rows if row.printed}
+    quoted = [] if rows and name.startswith("prose") else [text for text in printed.row.unique() if text not in ours]
+    lines: dict[str, list[Row]] = {text: [] for text in quoted}
     for row in rows:
         lines.setdefault(row.label + (" +" if row.added else ""), []).append(row)
     bases = {label: _bases(line, rows) for label, line in lines.items()}
     cells: dict[tuple[str, str, str], list[str]] = {}
     for group, metric, column, print_on in _columns(rows, printed):
         if print_on:
-            cells[group, metric, "printed"] = [_printed(printed, line[0], group, metric) for line in lines.values()]
+            named = [line[0].printed and line[0].printed[1] if line else label for label, line in lines.items()]
+            cells[group, metric, "printed"] = [_printed(printed, text, group, metric) for text in named]
         if column is not None:
             here = _measured_on(rows, results, column)
             cells[group, metric, here] = [_cell(line, results, column, metric) for line in lines.values()]
         if (print_on or printed.empty) and measure(metric) in dict(SHOWN).values():
-            theirs = {row.key: _printed(printed, row, group, metric) for row in rows}
+            theirs = {row.key: _printed(printed, row.printed and row.printed[1], group, metric) for row in rows}
             leads = [_difference(line, bases[label], results, theirs, column, metric) for label, line in lines.items()]
             if any(isinstance(lead, Shown) for lead in leads):
                 both = any(theirs[row.key] for line in bases.values() for row in line)
@@ -184,7 +186,7 @@ def _compared_with(lines: Mapping[str, Sequence[Row]], bases: Mapping[str, Seque
     found: dict[str, list[str]] = {}
     for label, line in lines.items():
         own = any(row in bases[label] for row in line)
-        if not own and any(row.recipe is not None for row in line):
+        if line and not own:
             found.setdefault(", here ".join(dict.fromkeys(row.label for row in bases[label])), []).append(label)
     if len(found) == 1:
         return next(iter(found))
@@ -224,9 +226,10 @@ def _columns(rows: Sequence[Row], printed: pd.DataFrame) -> Iterable[tuple[str, 
                 yield ", ".join(dict.fromkeys(names)), heading, column, False
 
 
-def _printed(printed: pd.DataFrame, row: Row, group: str, metric: str) -> str:
+def _printed(printed: pd.DataFrame, row: str | None, group: str, metric: str) -> str:
+    """The printed number of a row, with as many decimals as its column has; None is a row that the paper lacks."""
     column = printed[(printed.dataset == group) & (printed.metric == metric)]
-    found = column[column.row == row.printed[1]].value.tolist() if row.printed else []
+    found = column[column.row == row].value.tolist()
     if not found or not found[0]:
         return ""
     try:
@@ -243,7 +246,7 @@ def _sampling_errors(rows: Sequence[Row], printed: pd.DataFrame) -> list[str]:
         queries = next((count for name, count in PRINTED_QUERIES.items() if group.lower().startswith(name)), None)
         lines = printed[(printed.dataset == group) & (printed.metric.map(measure) == "rank1")]
         texts = dict(zip(lines.row, lines.value, strict=False))
-        ours = [row for row in rows if row.recipe and row.printed and texts.get(row.printed[1])]
+        ours = [row for row in rows if row.printed and texts.get(row.printed[1])]
         if queries and ours:
             errors = dict.fromkeys(
                 f"{row.label} ±{printed_error(float(texts[row.printed[1]]), queries):.1f}"
@@ -259,7 +262,7 @@ def _sampling_errors(rows: Sequence[Row], printed: pd.DataFrame) -> list[str]:
 
 def _cell(line: Sequence[Row], results: Results, column: Column, metric: str) -> str:
     """What the row of this line that is scored in this column measured."""
-    if line[0].recipe is None:
+    if not line:
         return QUOTED
     row = next((row for row in line if column in _scored(row)), None)
     if row is None:
@@ -285,11 +288,11 @@ def _difference(
     printed: row key -> printed number in this column. Where the baseline has none, only what was measured is given: the
     mean over the trials that both have, on the same images.
     """
+    if not line:
+        return ""
     compared = next((printed[row.key] for row in bases if printed[row.key]), "")
     if any(row in bases for row in line):
         return "baseline" if printed[line[0].key] or any(column in _scored(row) for row in line) else ""
-    if line[0].recipe is None:
-        return ""
     row, base = (next((row for row in found if column in _scored(row)), None) for found in (line, bases))
     theirs, ours, exact = "–", "–", {}
     if compared and printed[line[0].key]:
@@ -372,17 +375,17 @@ def synthetic(data: Data) -> bool:
 
 def rates(paper: Paper, results: Results) -> pd.DataFrame:
     """The rows of table "Tuning" with their learning rates and held-out accuracies, percent, in order of the rate."""
-    rows = sorted((row for row in paper.rows if row.table == "Tuning" and row.recipe), key=_rate)
+    rows = sorted((row for row in paper.rows if row.table == "Tuning"), key=lambda row: row.recipe.optimiser.lr)
     records = [trial.run.record for row in rows for trial in results[row.key] if trial.run]
     # What a profile makes of the rates, as the runs tell.
     factors = {
-        trial.run.record["recipe"].get("optimiser", {}).get("lr", Optimiser().lr) / _rate(row)
+        trial.run.record["recipe"].get("optimiser", {}).get("lr", Optimiser().lr) / row.recipe.optimiser.lr
         for row in rows
         for trial in results[row.key]
         if trial.run
     }
     found = {
-        f"{_rate(row) * max(factors, default=1.0):g}": {
+        f"{row.recipe.optimiser.lr * max(factors, default=1.0):g}": {
             "mean of a training": mean_sd(measured(results[row.key], 0, "mean_accuracy")),
             "at its end": mean_sd(measured(results[row.key], 0, "final_accuracy")),
         }
@@ -396,11 +399,6 @@ def rates(paper: Paper, results: Results) -> pd.DataFrame:
     }
     frame.attrs["notes"] = sorted(said)
     return frame
-
-
-def _rate(row: Row) -> float:
-    assert row.recipe is not None
-    return row.recipe.optimiser.lr
 
 
 def scored_on(trial: Trial, column: int) -> EvaluationSettings:

@@ -120,7 +120,7 @@ def test_a_profile_lets_every_trained_trunk_start_from_one_pre_training():
 
 def test_every_trial_starts_from_the_same_pre_training():
     chapter = study("hagn", profile="smoke", recompute="no")
-    row = next(row for row in chapter.paper.rows if row.recipe is not None)
+    row = chapter.paper.rows[0]
     row = replace(row, recipe=replace(row.recipe, parent=replace(FIRST, datasets=(Data("harbour"),))))
     first, second = (chapter.recipe(row, trial, "smoke") for trial in (0, 1))
     assert first.datasets != second.datasets

@@ -363,7 +363,7 @@ def rows(table: str) -> list[Row]:
 
 def test_tables_2_to_10_are_40_trainings() -> None:
     """20 on Market-1501, 17 on DukeMTMC-reID, both CUHK03-NP and MSMT17; cross-domain scores need none."""
-    printed = {row.recipe for row in PAPER.rows if row.recipe and row.printed and row.table.startswith("Table")}
+    printed = {row.recipe for row in PAPER.rows if row.printed and row.table.startswith("Table")}
     trained = Counter(data.name for recipe in printed for data in recipe.datasets)
     assert trained == {"market1501": 20, "dukemtmc": 17, "cuhk03-np-labeled": 1, "cuhk03-np-detected": 1, "msmt17": 1}
     assert {row.recipe for row in rows("Table VIII") if not row.added} == {
@@ -371,8 +371,8 @@ def test_tables_2_to_10_are_40_trainings() -> None:
     }
 
 
-def test_every_printed_line_has_its_rows() -> None:
-    for table in {row.table for row in PAPER.rows if row.printed}:
+def test_every_line_of_the_ablations_has_its_rows() -> None:
+    for table in ("Table VI", "Table VII", "Table VIII", "Table IX", "Table X", "official README"):
         printed = printed_values("hagn", table)
         assert {row.printed[1] for row in rows(table) if row.printed} == set(printed.row)
 

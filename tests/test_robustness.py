@@ -180,7 +180,7 @@ def test_trained_otherwise_changes_one_thing_at_a_time():
 def test_a_crossed_row_is_the_same_training_scored_once_on_the_other_dataset():
     recipe = Recipe("personnet", datasets=(Data(),))
     settings = tuple(EvaluationSettings(Data(), protocol=name) for name in ("market1501", "single-shot"))
-    row = Row("market/x", "Market-1501", "X", None, recipe, settings, keep="figures", core=True, baseline=True)
+    row = Row("market/x", "Market-1501", "X", recipe, None, settings, keep="figures", core=True, baseline=True)
     (found,) = crossed([row])
     assert (found.key, found.recipe, found.trials, found.added) == ("elsewhere/x", recipe, 1, True)
     assert (found.keep, found.core, found.baseline, found.printed) == ("", False, False, None)
@@ -189,7 +189,7 @@ def test_a_crossed_row_is_the_same_training_scored_once_on_the_other_dataset():
 
 def test_what_a_claim_compares_is_also_trained_for_twice_as_long_with_its_parents():
     base = Recipe("personnet", steps=10)
-    rows = [Row("a", "T", "A", ("T", "A"), base, trials=5, keep="figures", core=True)]
+    rows = [Row("a", "T", "A", base, ("T", "A"), trials=5, keep="figures", core=True)]
     rows += [
         Row("b", "T", "B", recipe=replace(base, steps=3, parent=base), baseline=True),
         Row("c", "T", "C", recipe=base),

@@ -75,7 +75,7 @@ def test_trial_t_has_seed_t_and_world_t(tmp_path):
 def test_a_profile_never_overrides_what_a_row_compares(tmp_path):
     chosen = study("personnet", profile="laptop", runs_dir=str(tmp_path))
     for row in chosen.paper.rows:
-        if row.recipe is not None and row.key.startswith("table4"):
+        if row.key.startswith("table4"):
             scaled = dict(chosen.recipe(row, 0, "laptop").options)
             assert all(scaled[name] == value for name, value in row.recipe.options)
 
@@ -118,7 +118,7 @@ def test_a_synthetic_copy_has_its_datasets_layout_and_trial_t_its_split_t(tmp_pa
 def test_rows_of_random_weights_train_nothing(key):
     chosen = study(key, profile="smoke")
     for row in chosen.paper.rows:
-        if row.recipe is not None and re.search("untrained|random weights", f"{row.key} {row.label}".lower()):
+        if re.search("untrained|random weights", f"{row.key} {row.label}".lower()):
             trained = chosen.recipe(row, 0, "smoke").steps > 0
             assert trained == ("from random weights" in row.label), row.key
 
@@ -201,12 +201,10 @@ def test_every_row_names_its_printed_counterpart_and_every_claim_its_rows(key):
     keys = [row.key for row in found.rows]
     assert len(set(keys)) == len(keys)
     for row in found.rows:
-        assert row.recipe is not None or row.printed
         if row.printed:
             assert row.printed[1] in set(printed_values(key, row.printed[0]).row)
     for claim in found.claims:
         compared = [found.row(name) for pair in claim.pairs for name in pair]
-        assert all(row.recipe is not None for row in compared)
         assert all(len(wanted.trials(row, "laptop")) >= claim.replicates for row in compared)
         assert 0.3 <= claim.margin <= 1.0
         if claim.printed_effect is not None:
@@ -228,11 +226,10 @@ def test_a_row_that_no_claim_compares_has_few_trials(tmp_path):
 def test_every_recipe_can_be_scaled_to_every_profile(key):
     for profile, scale in paper(key).profiles:
         for row in paper(key).rows:
-            if row.recipe is not None:
-                scaled = scale.scale(row.recipe)
-                assert set(dict(scaled.options)) <= set(options(scaled.system)), (row.key, profile)
-                assert scaled.objective in OBJECTIVES
-                augment.check(scaled.augment)
+            scaled = scale.scale(row.recipe)
+            assert set(dict(scaled.options)) <= set(options(scaled.system)), (row.key, profile)
+            assert scaled.objective in OBJECTIVES
+            augment.check(scaled.augment)
 
 
 def test_real_data_needs_its_folder(tmp_path):

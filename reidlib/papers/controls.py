@@ -63,7 +63,7 @@ def doubled(rows: Iterable[Row], claims: Iterable[Claim]) -> tuple[Row, ...]:
             against="",
         )
         for row in rows
-        if row.key in compared and row.recipe is not None
+        if row.key in compared
     )
 
 
@@ -77,7 +77,6 @@ def reseeded(row: Row, seeds: Iterable[int]) -> tuple[Row, ...]:
 
     They are scored as the row is, and by `reidlib.robustness` on the same people.
     """
-    assert row.recipe is not None
     return tuple(
         Row(
             f"seeds/{seed}",
@@ -115,7 +114,6 @@ def trained_otherwise(row: Row) -> tuple[Row, ...]:
     They are scored by the row's last evaluation, and by `reidlib.robustness` on the people that the row is measured on.
     Real images have no such nuisance: there the second kind is the row itself.
     """
-    assert row.recipe is not None
     recipe, (data,) = row.recipe, row.recipe.datasets
     changed = [(f"people-{key}", f"a {key} of the people", replace(recipe, validation=v)) for key, v in PEOPLE.items()]
     for preset in SEEN:
