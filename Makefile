@@ -6,7 +6,7 @@
 #   PROFILE    stored (default): draw the pages from the committed runs; smoke, laptop, gpu, paper: that profile
 #   RECOMPUTE  no, missing, core or all: which runs to train (default: no for stored, missing for the others)
 #   DATASET    synthetic (default), real, or one dataset's name      DATA_ROOT  the folder with the real datasets
-#   DEVICE     cpu, cuda, ... (default: the best one there is)       RUNS_DIR   read and write runs only there
+#   DEVICE     auto (default: the best one there is), cpu or cuda    RUNS_DIR   read and write runs only there
 #   PYTHON     the Python to create .venv with, 3.11 or newer
 
 PROFILE   ?= stored
@@ -22,6 +22,7 @@ RECOMPUTES := no missing core all
 one_of = $(if $(and $(filter 1,$(words $($(1)))),$(filter $($(1)),$(2))),,$(error $(1)=$($(1)); choose one of: $(2)))
 $(call one_of,PROFILE,$(PROFILES))
 $(call one_of,RECOMPUTE,$(RECOMPUTES))
+$(if $(DEVICE),$(call one_of,DEVICE,auto cpu cuda))
 
 .DELETE_ON_ERROR:
 .SUFFIXES:

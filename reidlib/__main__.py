@@ -9,13 +9,13 @@ import typer
 
 from reidlib.data import project_root
 from reidlib.store import RunStore
-from reidlib.study import one_of, study
+from reidlib.study import study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Make, check and look at datasets.")
 app.add_typer(data_app, name="data")
 
-Root = Annotated[Path | None, typer.Option(help="Folder the datasets lie in (default: build/data).")]
+Root = Annotated[Path | None, typer.Option(help="Folder the datasets lie in (default: $REIDLIB_DATA, or build/data).")]
 
 
 @data_app.command("make")
@@ -59,18 +59,20 @@ def data_check(
 
 @data_app.command("show")
 def data_show(
-    name: Annotated[str, typer.Argument(help="market1501, plaza, campus or harbour")],
-    out: Annotated[Path, typer.Option(help="the picture to write")] = Path("build/sheet.png"),
+    name: Annotated[str, typer.Argument(help="a real dataset, such as market1501; plaza, campus or harbour")],
+    out: Annotated[Path, typer.Option(help="the picture to write, .png, .svg or .pdf")] = Path("build/sheet.png"),
     root: Root = None,
     size: str = "small",
     world: int = 0,
     preset: str = "default",
-    people: int = 8,
+    people: Annotated[int, typer.Option(min=1)] = 8,
 ) -> None:
     """Draw a sheet of the first test people, one row each, across cameras."""
     from reidlib.data import load
     from reidlib.figures import people_sheet
 
+    if out.suffix not in (".png", ".svg", ".pdf"):
+        raise ValueError(f"{out} is no picture's name; give one that ends in .png, .svg or .pdf")
     out.parent.mkdir(parents=True, exist_ok=True)
     people_sheet(load(name, root=root, size=size, world=world, preset=preset), people).savefig(out, dpi=150)
     print(out)
@@ -86,7 +88,7 @@ def run(
     dataset: str = "synthetic",
     data_root: str = "",
     device: str = "auto",
-    devices: Annotated[int, typer.Option(help="GPUs to train on")] = 1,
+    devices: Annotated[int, typer.Option(help="GPUs to train on", min=1)] = 1,
     seeds: Annotated[str, typer.Option(help="trials, e.g. '0,1'; default: each row's own")] = "",
     recompute: str = "missing",
     runs_dir: Annotated[str, typer.Option(help="where runs go (default: build/runs)")] = "",
@@ -114,11 +116,17 @@ def run(
 
 
 @app.command()
-def missing(targets: Targets, profile: str = "laptop", runs_dir: str = "") -> None:
+def missing(
+    targets: Targets,
+    profile: str = "laptop",
+    dataset: str = "synthetic",
+    data_root: str = "",
+    runs_dir: str = "",
+) -> None:
     """List the runs that the store does not hold, in the order in which `run` makes them."""
     from reidlib.queue import queue
 
-    todo = queue(targets, profile=profile, runs_dir=runs_dir)
+    todo = queue(targets, profile=profile, dataset=dataset, data_root=data_root, runs_dir=runs_dir)
     for job in todo.jobs:
         print(job)
     print(f"{len(todo.jobs)} missing, {todo.time()}")
@@ -128,6 +136,7 @@ def missing(targets: Targets, profile: str = "laptop", runs_dir: str = "") -> No
 def measure(
     target: Annotated[str, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW, e.g. mls/market")],
     profile: str = "laptop",
+    dataset: str = "synthetic",
     data_root: str = "",
     device: str = "auto",
     runs_dir: str = "",
@@ -140,11 +149,15 @@ def measure(
     from reidlib.run import measure
 
     key, _, select = target.partition("/")
-    chosen = study(key, profile=profile, data_root=data_root, device=device, runs_dir=runs_dir)
+    chosen = study(key, profile=profile, dataset=dataset, data_root=data_root, device=device, runs_dir=runs_dir)
     for job in chosen.jobs(select):
         run = chosen.store.find(job.recipe) if job.keep in OF else None
-        if run is not None:
+        if run is None:
+            continue
+        try:
             print(f"{job}: {measure(run, job.recipe, job.keep, chosen.data_root, chosen.device).folder}")
+        except FileNotFoundError as error:  # weights that git does not carry
+            print(f"{job}: left. {error}")
 
 
 def _store(runs_dir: str) -> RunStore:
@@ -154,6 +167,8 @@ def _store(runs_dir: str) -> RunStore:
 @app.command()
 def verify(runs_dir: str = "") -> None:
     """Hash every file of the run store again; exit 1 if one has changed."""
+    if runs_dir and not Path(runs_dir).expanduser().exists():
+        raise ValueError(f"runs_dir={runs_dir!r}: there is no such folder")
     store = _store(runs_dir)
     problems = store.verify()
     for problem in problems:
@@ -169,9 +184,11 @@ def verify(runs_dir: str = "") -> None:
 def keep(names: Annotated[list[str], typer.Argument(help="runs to keep; 'all' for every one")]) -> None:
     """Move runs from build/runs to data/runs, where git carries them."""
     store, target = _store(""), project_root() / "data" / "runs"
-    runs = {item.name: item for item in store.runs()}
+    runs = {item.name: item for item in store.runs() if item.folder.parent == store.home}
     for name in sorted(runs) if names == ["all"] else names:
-        print(store.keep(runs[one_of("run", name, runs)], target).folder)
+        if name not in runs:
+            raise ValueError(f"{store.home} has no run {name!r}; `reidlib keep all` moves every run there")
+        print(store.keep(runs[name], target).folder)
 
 
 @app.command()
@@ -201,7 +218,7 @@ def unpack(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def notebook(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="personnet or data")],
+    name: Annotated[str, typer.Argument(help="of notebooks/, such as personnet")],
     out: Annotated[Path | None, typer.Option(help="default: build/notebooks/NAME.ipynb")] = None,
 ) -> None:
     """Execute one of the book's notebooks: `notebook NAME -p KEY VALUE ...`; unknown keys are refused."""

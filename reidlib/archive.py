@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from reidlib.data.folders import whole
+from reidlib.files import whole
 from reidlib.record import DamagedRunError
 from reidlib.store import RunStore
 
@@ -35,6 +35,8 @@ def pack(store: RunStore, archive: Path, limit: int) -> str:
             f"{len(runs)} runs take {_size(files) / 2**20:.1f} MiB without weights, more than the"
             f" {limit / 2**20:g} MiB allowed: raise --size, or move some away with `reidlib keep NAME`"
         )
+    if not archive.parent.is_dir():
+        raise ValueError(f"{archive} cannot be written: there is no folder {archive.parent}")
     with whole(archive) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
         for path in files:
             info = tarfile.TarInfo(_member(path))  # no owner and no time: the same runs are the same bytes
@@ -61,7 +63,7 @@ def unpack(store: RunStore, archive: Path) -> Iterator[str]:
                     path.parent.mkdir(exist_ok=True)
                     path.write_bytes(content.read())
         except tarfile.TarError as error:
-            raise ValueError(f"{archive} cannot be read as a tar archive: {error}") from None
+            raise ValueError(f"{archive} cannot be read as a tar archive: {str(error).splitlines()[0]}") from None
         for folder in sorted(Path(scratch).iterdir()):
             try:
                 yield f"{folder.name}: {'taken over' if store.adopt(folder) else 'is here already, and stays'}"

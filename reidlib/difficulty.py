@@ -21,7 +21,6 @@ import torch
 from tqdm import tqdm
 
 from reidlib.data import default_root, load, project_root
-from reidlib.data.folders import whole
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split
 from reidlib.data.synthetic import (
@@ -36,6 +35,7 @@ from reidlib.data.synthetic import (
 )
 from reidlib.data.synthetic.identity import COLOUR_DIFFERENCE
 from reidlib.evaluation import Evaluation, rank
+from reidlib.files import whole
 from reidlib.models import ReIDModel, build
 from reidlib.objectives import IdentityObjective
 from reidlib.recipe import Optimiser, Recipe, Sampling, Schedule

@@ -113,6 +113,8 @@ class Queue:
         What another process is at is passed over, and looked at again at the end. A job that fails does not keep the
         others from being done; RuntimeError at the end says how many did. OSError at once where the disk is full.
         """
+        if (minutes is not None and not minutes >= 0) or devices < 1:
+            raise ValueError(f"minutes {minutes} and devices {devices}: give 0 minutes or more, and a GPU or more")
         failed: list[Job] = []
         yield from self._work(failed, minutes, devices, progress)
         if failed:
@@ -187,4 +189,6 @@ def queue(targets: Sequence[str], **parameters: Any) -> Queue:
     if absent is not None and not jobs:
         raise absent
     first = chosen[0][0]
+    if first.seeds is not None and absent is None and not any(item.jobs(select) for item, select in chosen):
+        raise ValueError(f"no row of {', '.join(targets)} has trial {', '.join(map(str, first.seeds))} at this profile")
     return Queue(first, merged(jobs), first.recompute in ("core", "all"), Clock.of(first.store, first.device))

@@ -17,7 +17,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from reidlib.data.folders import whole
+from reidlib.files import whole
+
+FORMAT = 1  # of `run.json`; a reader refuses others
 
 
 class DamagedRunError(ValueError):
@@ -62,12 +64,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     """A run's `run.json`. DamagedRunError says what is wrong with it."""
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise DamagedRunError("run.json is missing") from None
     except ValueError as error:
         raise DamagedRunError(f"run.json is not readable as JSON: {error}") from None
     if not isinstance(record, dict) or record.get("digest") != _record_digest(record):
         raise DamagedRunError("run.json has changed since it was written")
+    if record.get("format") != FORMAT or not {"fingerprint", "recipe", "evaluations", "files"} <= set(record):
+        raise DamagedRunError(f"run.json is not of format {FORMAT}, which this version of reidlib reads")
     return record
 
 

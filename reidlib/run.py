@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from reidlib import coverage, robustness
 from reidlib.coverage import drawn
 from reidlib.data import SYNTHETIC, load, registry, union
-from reidlib.data.folders import whole
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, hold_out
 from reidlib.evaluation import PROTOCOLS, Evaluation, evaluate
 from reidlib.examples import figure_arrays, pair_images
+from reidlib.files import whole
 from reidlib.maps import MAPS
 from reidlib.mining import hardest_negatives
 from reidlib.models import MODELS, Descriptor, Encoding, ReIDModel, build
@@ -263,13 +264,15 @@ def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
             assert weights is not None  # they were just kept
             return weights
         kept = how.store.home / ".parents" / f"{run_name(recipe)}.safetensors"
-        if not kept.exists():
+        try:
+            return load_file(kept)
+        except (FileNotFoundError, SafetensorError):  # of a damaged file: it is trained anew
             model, _, _ = _trained(recipe, how)
             kept.parent.mkdir(parents=True, exist_ok=True)
             with whole(kept) as part:
                 write_tensors(model.state_dict(), part)
             how.checkpoint(recipe).unlink(missing_ok=True)
-        return load_file(kept)
+            return load_file(kept)
 
 
 def _weights_digest(weights: Mapping[str, torch.Tensor]) -> str:

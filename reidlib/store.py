@@ -21,11 +21,12 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 
-from reidlib.data.folders import sync
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
+from reidlib.files import sync
 from reidlib.recipe import EvaluationSettings, Recipe, fingerprint, plain
 from reidlib.record import (
+    FORMAT,
     DamagedRunError,
     commit,
     digest,
@@ -35,7 +36,6 @@ from reidlib.record import (
     write_tensors,
 )
 
-FORMAT = 1
 RANKS = (1, 5, 10, 20)
 QUERY_COLUMNS = ("evaluation", "query", "person_id", "group", "ap", "first_hit", "inp", "tied")
 Evaluated = tuple[Evaluation, Split]  # the scores, and the query split they are of

@@ -353,8 +353,10 @@ def study(
         raise ValueError(f"data_root={data_root!r}: there is no such folder")
     if root is None and dataset not in ("synthetic", *SYNTHETIC):
         raise ValueError(f"dataset={dataset!r} is read from disk: say where it lies with data_root='/path/to/datasets'")
-    home = project_root()
-    folders: Sequence[Path] = (Path(runs_dir),) if runs_dir else (home / "build" / "runs", home / "data" / "runs")
+    home, own = project_root(), Path(runs_dir).expanduser()
+    if runs_dir and own.exists() and not own.is_dir():
+        raise ValueError(f"runs_dir={runs_dir!r} is a file; give a folder")
+    folders: Sequence[Path] = (own,) if runs_dir else (home / "build" / "runs", home / "data" / "runs")
     return Study(
         paper=paper(paper_key),
         profile=profile,

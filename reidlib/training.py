@@ -22,9 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from reidlib.data.augment import augment
-from reidlib.data.folders import whole
 from reidlib.data.sampling import IndexBatch, PairSampler, sampler
 from reidlib.data.splits import Split
+from reidlib.files import whole
 from reidlib.objectives import Batch, Objective
 from reidlib.recipe import Optimiser, Recipe, Schedule, fingerprint
 from reidlib.record import write_tensors

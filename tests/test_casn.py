@@ -1,4 +1,4 @@
-"""CASN: closed forms against autograd, alignment and fused distance against loops, the sizes of SPEC's counts."""
+"""CASN: closed forms against autograd, alignment and fused distance against loops, sizes against counts by hand."""
 
 import pytest
 import torch
@@ -286,7 +286,7 @@ def test_training_under_bf16_autocast_is_finite() -> None:
     [({}, 25.99, 13.78), ({"last_stride": 1}, 25.99, 20.53), ({"base": "pcb"}, 34.11, 24.35)],
 )
 def test_counts_of_a_pair_at_full_width(options: dict, parameters: float, gigaflops: float) -> None:
-    """SPEC's counts: both images, their classifiers, and the BCE classifier of their difference."""
+    """Counted by hand: both images, their classifiers, and the BCE classifier of their difference."""
     with FakeTensorMode(), torch.no_grad():
         model = build("casn", **options).eval()
         images = torch.rand(2, 3, *model.image_size)

@@ -82,12 +82,24 @@ def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path
         (("notebook", "personnet", "-p", "profil", "smoke"), "did you mean 'profile'"),
         (("notebook", "personnet", "--p", "smoke"), "-p KEY VALUE"),
         (("notebook", "personet"), "personet"),
-        (("keep", "no-such-run"), "choose one of"),
+        (("keep", "no-such-run"), "has no run 'no-such-run'"),
         (("run", "all", "mls/tabel3"), "did you mean 'table3"),
         (("unpack", "/nowhere.tar"), "/nowhere.tar"),
+        (("unpack", "/dev/null"), "/dev/null cannot be read as a tar archive"),
+        (("pack", "/nowhere/runs.tar"), "there are no runs in"),
+        (("verify", "--runs-dir", "/nowhere"), "runs_dir='/nowhere': there is no such folder"),
+        (("verify", "--runs-dir", __file__), "is a file; give a folder"),
+        (("run", "personnet/table4/pixels", "--seeds", "99"), "no row of personnet/table4/pixels has trial 99"),
+        (("run", "personnet/table4/pixels", "--profile", "smoke", "--minutes", "-1"), "give 0 minutes or more"),
+        (("run", "personnet/table4/pixels", "--devices", "0"), "greater than or equal to 1"),
+        (("data", "show", "plaza", "--size", "tiny", "--people", "0"), "greater than or equal to 1"),
+        (("data", "show", "plaza", "--size", "tiny", "--out", "sheet"), "sheet is no picture's name"),
+        (("data", "check", "plaza", "--layout", "cuhk03"), "did you mean 'cuhk03-"),
     ],
 )
-def test_a_mistake_is_one_sentence_with_the_nearest_valid_name(reidlib, words, hint):
+def test_a_mistake_is_one_sentence_with_the_nearest_valid_name(reidlib, tmp_path, words, hint):
+    own = ("run", "pack")  # commands that would write where no folder is given
+    words = (*words, "--runs-dir", tmp_path) if words[0] in own and "--runs-dir" not in words else words
     code, _, error = reidlib(*words)
     assert code == 2
     assert hint in error

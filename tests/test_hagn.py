@@ -61,7 +61,7 @@ def test_levels_have_windows_of_24_to_4_rows() -> None:
 
 
 def test_the_papers_network_has_the_printed_shapes() -> None:
-    """Sec. IV-A: 2048x24x8; SPEC: 3840x24x8 fused, 21 windows, a descriptor of 10752 values."""
+    """Sec. IV-A: 2048x24x8; by hand: 3840x24x8 fused, 21 windows, a descriptor of 10752 values."""
     with torch.device("meta"):
         model = build("hagn")
         assert isinstance(model, HAGN)

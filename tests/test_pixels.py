@@ -229,7 +229,8 @@ def test_the_cache_is_where_the_environment_says(split, tmp_path, monkeypatch):
     monkeypatch.delenv("REIDLIB_CACHE")
     project = tmp_path / "project"
     (project / "notebooks").mkdir(parents=True)
-    (project / "pyproject.toml").touch()
+    (project / "data").mkdir()
+    (project / "data" / "paper_values.csv").touch()
     monkeypatch.chdir(project / "notebooks")
     pixels(split, (24, 12))
     assert len(left(project / "build" / "cache")) == 1

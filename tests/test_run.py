@@ -77,7 +77,7 @@ def test_time_before_an_interruption_counts(tmp_path, plaza_tiny, monkeypatch):
 
 
 def test_a_run_from_fetched_weights_is_restored_without_fetching_them(tmp_path, plaza_tiny, monkeypatch):
-    fetched = replace(TINY, system="ide", options=options(trunk="resnet18", image_size=(64, 32), pretrained=True))
+    fetched = replace(TINY, system="ide", options=options(trunk="resnet18", image_size=(64, 64), pretrained=True))
     fetched = replace(fetched, objective="identity", sampling=Sampling("identities", people=2, images=2))
     monkeypatch.setattr("reidlib.models.trunks._fetched", lambda name: timm.create_model(name).state_dict())
     store = RunStore(tmp_path)
@@ -129,6 +129,15 @@ def test_a_child_starts_from_its_parents_weights(tmp_path, plaza_tiny, monkeypat
     train_and_evaluate(TINY, [FULL], RunStore(tmp_path / "c"), keep="weights", progress=False)
     train_and_evaluate(child, [FULL], RunStore(tmp_path / "c"), progress=False)
     assert trained == [TINY] * 3
+
+
+def test_damaged_weights_of_a_parent_are_trained_anew(tmp_path, plaza_tiny):
+    child = replace(TINY, parent=TINY, steps=0)
+    first = train_and_evaluate(child, [FULL], RunStore(tmp_path), progress=False)
+    (kept,) = (tmp_path / ".parents").iterdir()
+    kept.write_bytes(b"no weights")
+    again = train_and_evaluate(replace(child, revision=1), [FULL], RunStore(tmp_path), progress=False)
+    assert again.metrics(FULL) == first.metrics(FULL)
 
 
 def test_inheriting_skips_the_classifier_of_other_people_and_names_what_does_not_fit():

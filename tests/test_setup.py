@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from reidlib import study
+from reidlib.recipe import fingerprint
+from reidlib.store import RunStore
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -22,6 +24,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # A module imports from layers above its own line, and from its own package.
 LAYERS = [
+    ("files",),
     ("recipe", "losses", "record"),
     ("data", "models", "papers"),
     ("objectives", "complexity", "maps"),
@@ -81,6 +84,22 @@ def test_citation_and_project_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == PROJECT["version"]
     assert citation["license"] == PROJECT["license"]
+    assert len(citation["references"]) == 5  # the papers that are re-run
+
+
+def test_every_recorded_run_is_whole_and_one_that_a_row_asks_for():
+    asked = {
+        fingerprint(recipe)
+        for key in study.PAPERS
+        if study.paper(key).rows
+        for job in study.study(key, profile="laptop").jobs()
+        for recipe in (job.recipe, *study.ancestors(job.recipe))
+    }
+    store = RunStore(ROOT / "data" / "runs")
+    assert store.verify() == []
+    runs = store.runs()
+    assert len(runs) > 300
+    assert [run.name for run in runs if run.record["fingerprint"] not in asked] == []
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

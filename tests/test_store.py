@@ -18,7 +18,7 @@ import reidlib.store
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, fingerprint, options
-from reidlib.record import write_tensors
+from reidlib.record import write_record, write_tensors
 from reidlib.store import Run, RunStore, Trial, run_name
 
 PLAZA = Data("plaza", size="tiny")
@@ -288,6 +288,15 @@ def test_leftovers_of_a_killed_process_are_not_runs(store: RunStore, queries: Sp
     assert store.verify() == []
     save(store, queries)
     assert not part.exists()
+
+
+def test_a_record_of_another_format_or_without_its_parts_is_damaged(store: RunStore, queries: Split) -> None:
+    run = save(store, queries)
+    for change in ({"format": 99}, {"files": None}):
+        record = {name: value for name, value in {**run.record, **change}.items() if value is not None}
+        write_record(run.folder, record)
+        (problem,) = store.verify()
+        assert "not of format 1, which this version of reidlib reads" in problem
 
 
 def test_a_run_whose_replacement_was_killed_is_put_back(store: RunStore, queries: Split) -> None:

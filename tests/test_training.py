@@ -199,6 +199,29 @@ def test_a_trunk_has_a_rate_of_its_own_and_momentum_can_be_forgotten():
     assert torch.allclose(never["conv.weight"], without["conv.weight"], atol=1e-6)
 
 
+def test_a_trunks_factor_is_on_its_own_rate_alone():
+    """One step of gradient descent: the trunk moves a tenth as far, everything else as far as without a factor."""
+
+    class Trunked(Toy):
+        conv = property(lambda self: self.trunk)
+
+        def __init__(self):
+            super().__init__()
+            self.trunk = self._modules.pop("conv")
+
+    moved = {}
+    for factor in (1.0, 0.1):
+        torch.manual_seed(7)
+        model = Trunked()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        recipe = replace(RECIPE, optimiser=Optimiser("sgd", lr=0.01, trunk=factor), schedule=Schedule(), steps=1)
+        fit(PairObjective(model), replace(recipe, validations=1), toy_pixels(), progress=False)
+        moved[factor] = {name: value - before[name] for name, value in model.state_dict().items()}
+    assert moved[1.0]["trunk.weight"].abs().max() > 0
+    assert torch.allclose(moved[0.1]["trunk.weight"], 0.1 * moved[1.0]["trunk.weight"], atol=1e-7)
+    assert torch.equal(moved[0.1]["logits.weight"], moved[1.0]["logits.weight"])
+
+
 def test_only_what_is_trainable_learns():
     torch.manual_seed(7)
     before = Toy().state_dict()

@@ -24,7 +24,7 @@ def test_stages_strides_and_channels(last_stride: int, sizes: list[tuple[int, in
 
 
 def test_the_papers_trunk_has_the_printed_maps() -> None:
-    """SPEC: ResNet-50 with 23.51 M parameters; 384x128 gives 2048x24x8 without the last stride."""
+    """As published: ResNet-50 with 23.51 M parameters; 384x128 gives 2048x24x8 without the last stride."""
     with torch.device("meta"):
         made = trunk("resnet50")
     assert sum(p.numel() for p in made.parameters()) == 23_508_032

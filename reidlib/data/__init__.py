@@ -57,6 +57,8 @@ def _read(dataset: registry.Dataset, root: Path, split: int) -> Benchmark:
 
 def _check(what: str, name: str, known: tuple[str, ...] | dict[str, registry.Dataset]) -> None:
     if name not in known:
-        near = get_close_matches(name.lower(), known, n=1)
+        near = [one for one in known if one.startswith(str(name).lower())] or get_close_matches(
+            str(name).lower(), known
+        )
         meant = f", did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{what} {name!r} cannot be loaded{meant} (available: {', '.join(known)})")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's; what erased pixels become, about 0 once a model has normalised
-STAYS_PUT = 1 / 6  # SPEC PN-17: five translated copies and the original
+STAYS_PUT = 1 / 6  # PN-17: five translated copies and the original
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where generated data and caches go when nothing else is said, and files that are there whole or not at all."""
+"""Where generated data and caches go when nothing else is said."""
 
 import os
 from collections.abc import Iterator
@@ -7,9 +7,13 @@ from pathlib import Path
 
 
 def project_root() -> Path:
-    """The nearest folder at or above the current one with a `pyproject.toml`; the current one if none has."""
+    """The nearest checkout of this project at or above the current folder, else the one that this code lies in.
+
+    The current folder where there is neither.
+    """
     here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
+    places = (here, *here.parents, Path(__file__).parents[2])
+    return next((folder for folder in places if (folder / "data" / "paper_values.csv").is_file()), here)
 
 
 def default_root() -> Path:
@@ -25,28 +29,6 @@ def default_cache() -> Path:
 def cores() -> int:
     """The processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def sync(path: Path) -> None:
-    """Have a file's bytes on the disk before a rename makes them count."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def whole(path: Path, synced: bool = True) -> Iterator[Path]:
-    """Another path beside it to write to: the file at `path` is replaced when that is complete, or stays as it was.
-
-    synced: outlast a power cut too, which takes milliseconds a file.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield part
-        if synced:
-            sync(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

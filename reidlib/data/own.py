@@ -12,6 +12,7 @@ query never counts as its own match. People and cameras that are whole numbers k
 """
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,9 +67,17 @@ def _numbers(labels: Sequence[str], least: int) -> np.ndarray:
     return 1 + np.unique(np.array(labels), return_inverse=True)[1].astype(np.int64)
 
 
+def _text(path: Path) -> str:
+    """A text file in UTF-8; ValueError says which is not."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text from byte {error.start} on; save it as UTF-8") from None
+
+
 def _table(table: Path, folder: Path) -> Rows:
     """The rows of `labels.csv`, paths below its folder."""
-    with table.open(newline="", encoding="utf-8-sig") as file:
+    with io.StringIO(_text(table), newline="") as file:
         lines = csv.DictReader(file)
         columns = [name.strip() for name in lines.fieldnames or ()]
         lines.fieldnames = columns
@@ -100,7 +109,7 @@ def _table(table: Path, folder: Path) -> Rows:
 
 def _matched(pattern: Path, folder: Path) -> Rows:
     """The images below the folder, their labels read with the pattern."""
-    text = pattern.read_text(encoding="utf-8-sig").strip()
+    text = _text(pattern).strip()
     expression = _expression(text, pattern)
     files = sorted(
         path

@@ -63,6 +63,8 @@ def pixels(
     height, width = image_size
     if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
         raise ValueError(f"image_size {image_size!r} must be (height, width), both positive whole pixels")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers {workers!r}: decoding takes one thread or more")
     if not len(split):
         return np.empty((0, 3, height, width), np.uint8)
     folder = Path(cache).expanduser() if cache is not None else default_cache()

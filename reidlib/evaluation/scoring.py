@@ -42,7 +42,7 @@ def evaluate(
     `device`, and left in the mode it came in. ValueError: as `rank`, or flip or multi where encodings are no vector.
     """
     rule = named(protocol)
-    rule = replace(rule, queries=queries or rule.queries, seed=rule.seed if seed is None else seed)
+    rule = replace(rule, queries=rule.queries if queries is None else queries, seed=rule.seed if seed is None else seed)
     query, gallery = benchmark.query, benchmark.gallery
     labels = Labels(query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids)
     asked = subset(len(query), rule.queries, rule.seed)
@@ -138,6 +138,8 @@ class _Scorer:
     ) -> None:
         if precision not in ("fp32", "bf16"):
             raise ValueError(f"precision {precision!r}; choose 'fp32' or 'bf16'")
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size!r}: encode one image or more at a time")
         self.model, self.rule, self.device, self.batch_size = model, rule, device, batch_size
         self.precision, self.cache, self.progress = precision, cache, progress
 

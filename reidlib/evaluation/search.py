@@ -102,7 +102,7 @@ class _Best:
 
 
 class Index:
-    """Approximate search through FAISS (`pip install "reidlib[search]"`); ImportError says so where it is missing.
+    """Approximate search through FAISS (`pip install faiss-cpu`); ImportError says so where it is missing.
 
     gallery: (G, D), read in tiles. description: of FAISS's index factory, such as "IVF1024,SQfp16": 1,024 cells of
     float16 vectors. sample: images that the index is fitted to, drawn with `seed`.
@@ -152,7 +152,7 @@ def _faiss() -> ModuleType:
         import faiss
     except ImportError:
         raise ImportError(
-            'approximate search needs FAISS, which is not installed: pip install "reidlib[search]" brings it,'
+            "approximate search needs FAISS, which is not installed: pip install faiss-cpu brings it,"
             " and `search` is exact without it"
         ) from None
     return faiss

@@ -82,7 +82,7 @@ def searched(file: np.ndarray, queries: int, record: Path | None) -> None:
         flush=True,
     )
     if importlib.util.find_spec("faiss") is None:
-        print('FAISS is not installed (pip install "reidlib[search]"): no approximate search')
+        print("FAISS is not installed (pip install faiss-cpu): no approximate search")
         return
     common = {"gallery": len(gallery), "dimensions": DIMENSIONS, "queries": queries}
     common |= {"device": device_name("cpu"), "faiss": version("faiss-cpu"), "date": date.today().isoformat()}

@@ -21,7 +21,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
-from reidlib.data.folders import cores, whole
+from reidlib.data.folders import cores
 from reidlib.data.synthetic.layouts import LAYOUTS, Plan
 from reidlib.data.synthetic.plan import PlannedImage
 from reidlib.data.synthetic.render import World
@@ -35,6 +35,7 @@ from reidlib.data.synthetic.settings import (
     knobs,
     world_seed,
 )
+from reidlib.files import whole
 
 MANIFEST = "manifest.json"
 DRAWN = ".drawn"  # where images lie until they are packed
