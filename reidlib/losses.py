@@ -14,7 +14,7 @@ def pair_cross_entropy(logits: Tensor, same: Tensor) -> Tensor:
 
 
 def identity_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.1) -> Tensor:
-    """Softmax cross-entropy over identities with label smoothing.
+    """Softmax cross-entropy over identities with label smoothing (HAGN, Eq. 3; CASN, Eq. 1, without smoothing).
 
     logits: (B, identities). labels: (B,) int in [0, identities). Returns the mean over B.
     """
@@ -25,7 +25,8 @@ def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float = 0.3) ->
     """Hinge on each anchor's farthest positive and nearest negative in the batch (Hermans et al. 2017).
 
     features: (B, D), compared by Euclidean distance. labels: (B,). Anchors without a positive or a negative
-    are left out; with no anchor left the loss is 0. Returns the mean over the anchors.
+    are left out; with no anchor left the loss is 0. Returns the mean over the anchors. Under autocast the product of
+    features is of its type, bfloat16, whatever theirs: all recorded runs share that.
     """
     # The small constant keeps the square root's gradient finite at distance 0.
     gram = features @ features.T
