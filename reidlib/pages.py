@@ -2,8 +2,10 @@
 
 import base64
 import html
+import inspect
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -165,6 +167,26 @@ def _scores(trial: Trial, column: int, measure: str) -> pd.DataFrame | None:
     queries = trial.run.queries(trial.settings[column])
     assert queries is not None
     return queries.assign(ap=(queries.first_hit < 1).astype(float) if measure == "rank1" else queries.ap)
+
+
+def source(*objects: Any) -> str:
+    """The library's own lines as a Markdown block, as they are executed."""
+    return f"```python\n{''.join(textwrap.dedent(inspect.getsource(item)) for item in objects)}```"
+
+
+def still_rising(histories: Mapping[str, Sequence[pd.DataFrame]]) -> str:
+    """By how much held-out accuracy changed at the end of trainings, a line a name, as Markdown.
+
+    The mean of the last two validations less that of the two before, averaged over trials; of fewer than five nothing.
+    """
+    lines = []
+    for name, found in histories.items():
+        if len(found[0]) > 4:
+            change = np.mean([h.accuracy[-2:].mean() - h.accuracy[-4:-2].mean() for h in found])
+            lines.append(
+                f"- *{name}*: the last two validations are {change:+.3f} from the two before, a mean of {len(found)}."
+            )
+    return "\n".join(lines)
 
 
 def planned_runs(chapter: Study) -> str:

@@ -358,10 +358,11 @@ class RunStore:
     def _mended(self, path: Path) -> bool:
         """Whether a run was put back whose replacement was killed between its two renames."""
         old = path.with_name(f".{path.name}.old")
-        with suppress(Timeout, FileNotFoundError), self._lock(path.name).acquire(timeout=0):
-            if old.exists() and not path.exists():
-                old.rename(path)
-                return True
+        if old.exists():
+            with suppress(Timeout, FileNotFoundError), self._lock(path.name).acquire(timeout=0):
+                if not path.exists():
+                    old.rename(path)
+                    return True
         return False
 
     def _set_aside(self, path: Path) -> None:
