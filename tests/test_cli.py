@@ -59,6 +59,7 @@ def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path
     there, archive = tmp_path / "there", tmp_path / "runs.tar"
     assert f"1 runs in {archive}" in reidlib("pack", archive, "--runs-dir", tmp_path)[1]
     assert reidlib("unpack", archive, "--runs-dir", there)[1].strip().endswith(": taken over")
+    assert "there is no folder" in reidlib("pack", tmp_path / "none" / "runs.tar", "--runs-dir", tmp_path)[2]
     shutil.rmtree(there)
     queries = next(tmp_path.glob("pixels-*/queries.csv"))
     queries.write_text(queries.read_text().replace("0", "1", 1))
