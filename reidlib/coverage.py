@@ -93,25 +93,27 @@ def drawn(benchmark: Benchmark) -> Path | None:
 
 
 @lru_cache(maxsize=2)  # several rows are measured on the same images
-def scenes(benchmark: Benchmark, pairs: int, seed: int) -> Scenes:
-    """Test pairs across cameras: of `pairs` random queries, each with a random image of every kind there is.
+def scenes(benchmark: Benchmark, pairs: int, seed: int, kinds: tuple[str, ...] = PAIRS) -> Scenes:
+    """Test pairs across cameras: of `pairs` random queries, each with a random image of every one of `kinds` there is.
 
-    ValueError where the benchmark is not a drawn one.
+    The pairs of a kind are the same whichever others are asked for. ValueError where the benchmark is not a drawn one.
     """
     folder = drawn(benchmark)
     if folder is None:
         raise ValueError(f"{benchmark.name}: parts are known of drawn images only; give plaza, campus or harbour")
     manifest, rng = read_manifest(folder), np.random.default_rng(seed)
     query, gallery = benchmark.query, benchmark.gallery
-    found, kinds = [], []
+    found, of_kind = [], []
     for index in np.sort(rng.permutation(np.flatnonzero(benchmark.matched))[:pairs]):
         elsewhere = (gallery.camera_ids != query.camera_ids[index]) & (gallery.person_ids > 0)
         own, group = gallery.person_ids == query.person_ids[index], gallery.groups == query.groups[index]
         for kind, wanted in zip(PAIRS, (own, group & ~own, ~group), strict=True):
             choice = np.flatnonzero(elsewhere & wanted)
             if len(choice):
-                found.append((index, len(query) + rng.choice(choice)))
-                kinds.append(kind)
+                other = rng.choice(choice)
+                if kind in kinds:
+                    found.append((index, len(query) + other))
+                    of_kind.append(kind)
     used, compact = np.unique(found, return_inverse=True)
     split = joined("test pairs", query, gallery).take(used)
     numbers = compact.reshape(-1, 2)
@@ -130,7 +132,7 @@ def scenes(benchmark: Benchmark, pairs: int, seed: int) -> Scenes:
         names = visible_differences(people[a], people[b])
         differing.append(frozenset(PARTS.index(part) for name in names for part in PARTS_OF[name]))
     groups = split.groups[numbers[:, 0]]
-    return Scenes(split, numbers, np.array(kinds), groups, tuple(parts), np.array(yaws), tuple(differing))
+    return Scenes(split, numbers, np.array(of_kind), groups, tuple(parts), np.array(yaws), tuple(differing))
 
 
 def on_regions(energy: Tensor, regions: Tensor) -> Tensor:
@@ -149,23 +151,24 @@ def coverage(
     untrained: ReIDModel | None = None,
     *,
     pairs: int = 100,
+    kinds: Sequence[str] = PAIRS,
     seed: int = 0,
     device: str = "cpu",
 ) -> pd.DataFrame:
     """What share of every map lies on each region: a row a map, pair and region, both images of a pair averaged.
 
-    pairs: of each kind. Columns: `map`; `pair`, of PAIRS; `region`, of REGIONS; `share` of the map's energy (squared
-    response). For comparison `area`, the share of an even map of the same reach, `centre`, of a Gaussian amid that
-    reach, a quarter of its sides wide, and `untrained`, of the same network with other weights. `yaw`: radians between
-    both headings. `shift`, `shift_untrained`: how far the map's centre of mass moves from one image to the other, in
-    heights of the image. `group`: of look-alikes. "person" is body, clothes and bag; "skin" hands and faces;
+    pairs: of each of `kinds`. Columns: `map`; `pair`, its kind; `region`, of REGIONS; `share` of the map's energy
+    (squared response). For comparison `area`, the share of an even map of the same reach, `centre`, of a Gaussian amid
+    that reach, a quarter of its sides wide, and `untrained`, of the same network with other weights. `yaw`: radians
+    between both headings. `shift`, `shift_untrained`: how far the map's centre of mass moves from one image to the
+    other, in heights of the image. `group`: of look-alikes. "person" is body, clothes and bag; "skin" hands and faces;
     "difference" the parts that tell both people apart. What is not seen has no row. ValueError: a benchmark that is
     not drawn, a model without such maps.
     """
     if type(model) not in MAPS:
         names = ", ".join(sorted(kind.__name__ for kind in MAPS))
         raise ValueError(f"{type(model).__name__} has no maps of image pairs to measure; these have: {names}")
-    truth = scenes(benchmark, pairs, seed)
+    truth = scenes(benchmark, pairs, seed, tuple(kinds))
     layers, others = (None if net is None else layers_of(net, truth, device) for net in (model, untrained))
     assert layers is not None
     seen = {image: truth.regions(image, model.image_size) for image in {layer.image for layer in layers}}
@@ -203,8 +206,8 @@ def map_on_person(model: ReIDModel, benchmark: Benchmark, *, pairs: int = 50, de
     name = in_figure(model)
     if not name or drawn(benchmark) is None:
         return float("nan")
-    found = coverage(model, benchmark, pairs=pairs, device=device)
-    return float(found.share[(found["map"] == name) & (found.region == "person") & (found.pair == "same")].mean())
+    found = coverage(model, benchmark, pairs=pairs, kinds=("same",), device=device)
+    return float(found.share[(found["map"] == name) & (found.region == "person")].mean())
 
 
 @torch.inference_mode()

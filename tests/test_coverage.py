@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from reidlib import robustness
 from reidlib.coverage import (
     PAIRS,
     PARTS_OF,
@@ -217,6 +218,11 @@ def test_pairs_are_of_their_kinds_and_the_truth_is_of_their_images(plaza_tiny):
     np.testing.assert_array_equal(truth.parts[3], again.parts)
     assert truth.yaws[3] == again.yaw
     person, bag, skin, difference = truth.regions(0, (64, 32))
+    alone = scenes(plaza_tiny, 12, 0, ("look-alike",))
+    assert set(alone.kinds) == {"look-alike"}
+    for image in (0, 1):
+        own, among = (of.split.take(of.pairs[:, image]).paths for of in (alone, truth))
+        assert list(own) == [path for path, kind in zip(among, truth.kinds, strict=True) if kind == "look-alike"]
     assert (person | ~bag).all()
     assert (person | ~skin).all()
     assert (person | ~difference).all()
@@ -320,7 +326,8 @@ def test_moves_are_sorted_by_the_turn_between_both_images():
     assert viewpoint([Trial(None)]) is None
 
 
-def test_a_run_that_keeps_figures_keeps_its_coverage(tmp_path, plaza_tiny):
+def test_a_run_that_keeps_figures_keeps_its_coverage(tmp_path, plaza_tiny, monkeypatch):
+    monkeypatch.setitem(robustness.OF, "figures", (robustness.PLAIN,))  # its other table takes long to make
     data = Data("plaza", "tiny", version="1")
     recipe = Recipe(
         "personnet",

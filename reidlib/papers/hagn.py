@@ -492,6 +492,7 @@ PAPER = Paper(
                 7e-5,
                 people=4,
                 images=2,
+                pairs=8,  # a validation has twice as many in a batch
                 queries=8,
                 options=(("hagn", options(trunk="test_resnet", image_size=(96, 32), width=8, features=8)),),
                 pretraining=AT_SMOKE,

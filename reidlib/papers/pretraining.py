@@ -27,7 +27,7 @@ def harbour(steps: int, **own: object) -> Recipe:
 # The same for all papers. Its own classifier of identities is not trained, hence small.
 AT_SMOKE = replace(
     harbour(2, trunk="test_resnet", last_stride=1, image_size=(96, 32), hidden=16),
-    sampling=Sampling("identities", people=4, images=2),
+    sampling=Sampling("identities", people=4, images=2, pairs=8),
     validations=1,
 )
 AT_LAPTOP = harbour(1500, trunk="test_resnet", last_stride=1, image_size=(192, 64), hidden=16)
