@@ -1,12 +1,13 @@
 """Executing the book's notebooks: parameters checked by name, no partial output, the same bytes every time."""
 
-import difflib
 import os
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from reidlib.names import choose
 
 PARAMETERS, INJECTED, HIDDEN = "parameters", "injected-parameters", "remove-cell"
 
@@ -37,10 +38,7 @@ def execute(notebook: str | Path, output: str | Path, values: Mapping[str, Any],
     """
     known = parameters(notebook)
     for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-            raise ValueError(f"{Path(notebook).name} has no parameter {name!r}; {hint}")
+        choose(f"parameter of {Path(notebook).name}", name, known)
 
     import nbformat
     import papermill

@@ -26,7 +26,8 @@ from reidlib.losses import (
     small_rotation,
     stay_inside,
 )
-from reidlib.models.base import ReIDModel, choose, nearest
+from reidlib.models.base import ReIDModel
+from reidlib.names import choose
 
 
 @dataclass  # not frozen: Fabric's mixed precision refuses to convert frozen dataclasses
@@ -56,8 +57,7 @@ class Objective(nn.Module):
     def __init__(self, model: ReIDModel, weights: Mapping[str, float] | None = None) -> None:
         super().__init__()
         for name in weights or {}:
-            if name not in self.TERMS:
-                raise ValueError(nearest("loss term", name, self.TERMS))
+            choose("loss term", name, self.TERMS)
         self.model = model
         self.weights = {**self.TERMS, **(weights or {})}
 

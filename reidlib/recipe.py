@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
+from reidlib.names import hint
+
 DOUBLED = "doubled"  # before the key of a row that trains another one for twice as long
 SEEN = ("jitter=2", "occlusion=0.8")  # presets that a network may see in training, each the worst of its nuisance
 Options = tuple[tuple[str, Any], ...]  # sorted (name, value) pairs: a hashable dict
@@ -287,8 +289,8 @@ class Paper:
     profiles: tuple[tuple[str, Profile], ...]
 
     def row(self, key: str) -> Row:
-        """The row of that key; ValueError names the keys there are."""
+        """The row of that key; ValueError names the nearest one."""
         for row in self.rows:
             if row.key == key:
                 return row
-        raise ValueError(f"{self.key} has no row {key!r}; choose from {sorted(row.key for row in self.rows)}")
+        raise ValueError(f"{self.key} has no row {key!r}; {hint(key, [row.key for row in self.rows])}".rstrip("; "))

@@ -5,7 +5,6 @@ returns a `Study`, which knows the concrete recipe of every row and trial and tr
 """
 
 import ast
-import difflib
 import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import torch
 from reidlib.data import DATASETS, SYNTHETIC, project_root, registry
 from reidlib.data.splits import Benchmark
 from reidlib.data.synthetic import BENCHMARK_VERSION
+from reidlib.names import choose, hint
 from reidlib.recipe import Data, EvaluationSettings, Paper, Profile, Recipe, Row, fingerprint
 from reidlib.run import NotAvailable, read_benchmark, train_and_evaluate
 from reidlib.store import Run, RunStore, Trial
@@ -192,10 +192,8 @@ class Study:
         rows = [row for row in self.paper.rows if wanted in ("", row.key) or row.key.startswith(f"{wanted}/")]
         if not rows:
             keys = [row.key for row in self.paper.rows]
-            near = difflib.get_close_matches(select, keys, 1, cutoff=0.4)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            what = f"row or table {select!r}{hint}" if keys else "rows to train"
-            raise ValueError(f"{self.paper.key} has no {what}")
+            what = f"row or table {select!r}" if keys else "rows to train"
+            raise ValueError(f"{self.paper.key} has no {what}; {hint(select, keys)}".rstrip("; "))
         trained = {row.recipe for row in rows}
         others = [row for row in self.paper.rows if row.recipe in trained and row not in rows]
         jobs: list[Job] = []
@@ -309,19 +307,9 @@ def _holds(run: Run, settings: Sequence[EvaluationSettings]) -> bool:
     return all(run.metrics(item) is not None for item in settings)
 
 
-def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """`value` if it is one of `allowed`; ValueError names the nearest one otherwise."""
-    allowed = tuple(allowed)
-    if value in allowed:
-        return value
-    near = difflib.get_close_matches(str(value), allowed, 1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(repr, allowed))}{hint}")
-
-
 def paper(key: str) -> Paper:
     """The paper of that key, e.g. "personnet"."""
-    return importlib.import_module(f"reidlib.papers.{one_of('paper', key, PAPERS)}").PAPER
+    return importlib.import_module(f"reidlib.papers.{choose('paper', key, PAPERS)}").PAPER
 
 
 def study(
@@ -342,10 +330,10 @@ def study(
     "" for each row's own, or the trials to use: 0, "0,1", "[0, 1]". runs_dir: where new runs go, instead of
     build/runs; stored runs are then read from there alone. ValueError says what is wrong and the nearest valid value.
     """
-    one_of("profile", profile, PROFILES)
-    one_of("recompute", recompute, RECOMPUTE)
-    one_of("dataset", dataset, ("synthetic", "real", *DATASETS))
-    one_of("device", device, DEVICES)
+    choose("profile", profile, PROFILES)
+    choose("recompute", recompute, RECOMPUTE)
+    choose("dataset", dataset, ("synthetic", "real", *DATASETS))
+    choose("device", device, DEVICES)
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device='cuda': PyTorch sees no CUDA device here; choose 'auto' or 'cpu'")
     root = Path(data_root).expanduser() if data_root else None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reidlib.names import unknown
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Paper, Row
 from reidlib.store import Trial
 from reidlib.verdicts import (
@@ -133,8 +134,7 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     printed = printed_values(paper.key, name)
     rows = [row for row in paper.rows if row.table == name]
     if not rows and printed.empty:
-        known = sorted({row.table for row in paper.rows})
-        raise ValueError(f"{paper.key} has no table {name!r}; choose from {known}")
+        raise ValueError(unknown(f"table of {paper.key}", name, sorted({row.table for row in paper.rows})))
     ours = {row.printed[1] for row in rows if row.printed}
     quoted = [] if rows and name.startswith("prose") else [text for text in printed.row.unique() if text not in ours]
     lines: dict[str, list[Row]] = {text: [] for text in quoted}

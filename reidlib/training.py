@@ -25,6 +25,7 @@ from reidlib.data.augment import augment
 from reidlib.data.sampling import IndexBatch, PairSampler, sampler
 from reidlib.data.splits import Split
 from reidlib.files import whole
+from reidlib.names import unknown
 from reidlib.objectives import Batch, Objective
 from reidlib.recipe import Optimiser, Recipe, Schedule, fingerprint
 from reidlib.record import write_tensors
@@ -107,7 +108,7 @@ def build_optimiser(module: torch.nn.Module, optimiser: Optimiser, trainable: st
         return torch.optim.Adam(groups, rate, weight_decay=decay)
     if optimiser.name == "adamw":
         return torch.optim.AdamW(groups, rate, weight_decay=decay)
-    raise ValueError(f"optimiser {optimiser.name!r}; choose from sgd, rmsprop, adam, adamw")
+    raise ValueError(unknown("optimiser", optimiser.name, ("sgd", "rmsprop", "adam", "adamw")))
 
 
 def make_batch(data: Pixels, drawn: IndexBatch, labels: np.ndarray, device: torch.device) -> Batch:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr, stdtrit
 
+from reidlib.names import choose
+
 Relation = Literal["greater", "similar"]
 Outcome = Literal["supported", "contradicted", "negligible", "undecided", "preliminary", "no verdict"]
 DECIDED = ("supported", "contradicted", "negligible")
@@ -64,8 +66,7 @@ def verdict(
         raise ValueError(f"differences must be finite numbers, one a replicate; got {differences!r}")
     if margin <= 0:
         raise ValueError(f"margin={margin}: give the smallest difference that matters, above 0")
-    if relation not in ("greater", "similar"):
-        raise ValueError(f"relation {relation!r}; choose from ['greater', 'similar']")
+    choose("relation", relation, ("greater", "similar"))
     count, mean = len(values), float(values.mean())
     if count < 2:
         reason = "one replicate has no interval"

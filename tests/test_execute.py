@@ -33,9 +33,9 @@ def test_a_missing_notebook_is_named(tmp_path):
 
 def test_an_unknown_parameter_is_refused_with_the_nearest(tmp_path):
     source = write(tmp_path / "a.ipynb")
-    with pytest.raises(ValueError, match="no parameter 'profil'; did you mean 'profile'"):
+    with pytest.raises(ValueError, match="'profil' is unknown: did you mean 'profile'"):
         execute(source, tmp_path / "out.ipynb", {"profil": "smoke"})
-    with pytest.raises(ValueError, match="no parameter 'x'; choose from profile, seeds"):
+    with pytest.raises(ValueError, match="'x' is unknown: choose from profile, seeds"):
         execute(source, tmp_path / "out.ipynb", {"x": 1})
     assert not (tmp_path / "out.ipynb").exists()
 

@@ -183,7 +183,7 @@ def test_every_model_takes_identities_and_image_size(name: str) -> None:
         (("personnt", {}), "model 'personnt' is unknown: did you mean 'personnet'"),
         (("personnet", {"kernal": 3}), "option of personnet 'kernal' is unknown: did you mean 'kernel'"),
         (("personnet", {"activation": "tan"}), "activation 'tan' is unknown: did you mean 'tanh'"),
-        (("personnet", {"kernel": 5}), r"kernel 5 is unknown: .*Choose from \[4, 3\]"),
+        (("personnet", {"kernel": 5}), r"kernel 5 is unknown: .*choose from 4, 3"),
         (("personnet", {"fc": (1, 2)}), "three positive widths"),
         (("personnet", {"dropout": 1.0}), "share in"),
         (("personnet", {"image_size": (80, 32)}), "too small"),

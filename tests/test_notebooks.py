@@ -51,12 +51,12 @@ def test_a_notebook_runs_at_smoke(executed):
 
 
 def test_a_mistyped_parameter_is_refused_with_the_nearest_name(notebook, tmp_path):
-    with pytest.raises(ValueError, match="no parameter 'recomput'; did you mean 'recompute'"):
+    with pytest.raises(ValueError, match="'recomput' is unknown: did you mean 'recompute'"):
         execute(notebook, tmp_path / "out.ipynb", {"recomput": "no"}, progress=False)
 
 
 def test_a_mistyped_value_is_refused_with_the_nearest_one(tmp_path):
     notebook = next(path for path in NOTEBOOKS if path.stem == "personnet")
-    with pytest.raises(RuntimeError, match=r"profile='smok'.*did you mean 'smoke'"):
+    with pytest.raises(RuntimeError, match=r"profile 'smok' is unknown: did you mean 'smoke'"):
         execute(notebook, tmp_path / "out.ipynb", {"profile": "smok"}, progress=False)
     assert not (tmp_path / "out.ipynb").exists()

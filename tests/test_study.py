@@ -47,7 +47,7 @@ def test_impossible_seeds_are_refused(tmp_path, given):
         ("profile", "laptob", "did you mean 'laptop'"),
         ("recompute", "mising", "did you mean 'missing'"),
         ("dataset", "market", "did you mean 'market1501'"),
-        ("device", "gpu", "choose one of 'auto', 'cpu', 'cuda'"),
+        ("device", "gpu", "choose from auto, cpu, cuda"),
         ("data_root", "/nowhere/at/all", "there is no such folder"),
         ("dataset", "real", "say where it lies with data_root"),
     ],

@@ -180,7 +180,7 @@ def test_plateau_divides_each_time_accuracy_has_stalled():
 
 
 def test_an_unknown_optimiser_is_named():
-    with pytest.raises(ValueError, match="'lion'; choose from"):
+    with pytest.raises(ValueError, match="'lion' is unknown: choose from"):
         build_optimiser(torch.nn.Linear(1, 1), Optimiser("lion"))  # type: ignore[arg-type]
 
 

@@ -2,12 +2,12 @@
 
 import os
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from reidlib.data import registry
 from reidlib.data.folders import default_cache, default_root, project_root
 from reidlib.data.splits import Benchmark, Split, hold_out, union
+from reidlib.names import choose
 
 SYNTHETIC = ("plaza", "campus", "harbour")
 DATASETS = (*registry.DATASETS, *SYNTHETIC)
@@ -31,7 +31,7 @@ def load(
     dataset (default: "market1501") in whose files such a world is written, and by whose loader it is read. Real
     datasets are only read. ValueError for an unknown name or split, FileNotFoundError for a dataset that is not there.
     """
-    _check("dataset", name, DATASETS)
+    choose("dataset", name, DATASETS)
     top = Path(root).expanduser() if root is not None else default_root()
     if name not in SYNTHETIC:
         if layout:
@@ -42,8 +42,7 @@ def load(
         return benchmark
     from reidlib.data import synthetic  # the renderer is not needed to read real data
 
-    _check("layout", layout or "market1501", registry.DATASETS)
-    real = registry.DATASETS[layout or "market1501"]
+    real = registry.DATASETS[choose("layout", layout or "market1501", registry.DATASETS)]
     folder = synthetic.make(name, size, top, world=world, preset=preset, layout=real.layout, workers=workers)
     return replace(_read(real, folder, split), name=name)
 
@@ -53,12 +52,3 @@ def _read(dataset: registry.Dataset, root: Path, split: int) -> Benchmark:
         have = "one split, number 0" if dataset.splits == 1 else f"{dataset.splits} splits, from 0"
         raise ValueError(f"{dataset.name} has {have}; split {split} was asked for")
     return dataset.read(root, split)
-
-
-def _check(what: str, name: str, known: tuple[str, ...] | dict[str, registry.Dataset]) -> None:
-    if name not in known:
-        near = [one for one in known if one.startswith(str(name).lower())] or get_close_matches(
-            str(name).lower(), known
-        )
-        meant = f", did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{what} {name!r} cannot be loaded{meant} (available: {', '.join(known)})")

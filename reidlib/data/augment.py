@@ -5,11 +5,12 @@ Every draw comes from the generator passed in, on the CPU, so that a seed gives 
 
 import math
 from collections.abc import Callable
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from reidlib.names import choose
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's; what erased pixels become, about 0 once a model has normalised
 STAYS_PUT = 1 / 6  # PN-17: five translated copies and the original
@@ -145,11 +146,7 @@ OPERATIONS: dict[str, tuple[Callable[[Tensor, float, torch.Generator], Tensor], 
 def check(operations: tuple[tuple[str, float], ...]) -> None:
     """ValueError for an unknown operation (the nearest is named) or an amount outside its range."""
     for name, amount in operations:
-        if name not in OPERATIONS:
-            near = get_close_matches(name, OPERATIONS, n=1)
-            meant = f", did you mean {near[0]!r}?" if near else ";"
-            raise ValueError(f"augmentation {name!r}{meant} choose from {', '.join(OPERATIONS)}")
-        top = OPERATIONS[name][1]
+        top = OPERATIONS[choose("augmentation", name, OPERATIONS)][1]
         if not 0 <= amount <= top:
             raise ValueError(f"augmentation {name!r} takes an amount from 0 to {top:g}, not {amount}")
 

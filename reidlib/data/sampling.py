@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reidlib.data.splits import Split
+from reidlib.names import unknown
 from reidlib.recipe import Sampling
 
 
@@ -139,4 +140,4 @@ def sampler(
         return PairSampler(split, sampling.pairs, sampling.negatives, sampling.both_orders, seed, hard, mined)
     if sampling.name == "identities":
         return IdentitySampler(split, sampling.people, sampling.images, seed)
-    raise ValueError(f"sampling {sampling.name!r}; choose from pairs, identities")
+    raise ValueError(unknown("sampling", sampling.name, ("pairs", "identities")))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from reidlib.models.base import nearest
+from reidlib.names import choose
 
 SHORTEST_CMC = 50
 SAMPLES_AT_ONCE = 100
@@ -62,8 +62,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         for field, allowed in CHOICES.items():
-            if getattr(self, field) not in allowed:
-                raise ValueError(nearest(f"protocol {self.name}: {field}", getattr(self, field), allowed))
+            choose(f"protocol {self.name}: {field}", getattr(self, field), allowed)
         for field, least in (("queries", 1), ("identities", 2), ("draws", 1)):
             given = getattr(self, field)
             if given is not None and given < least:
@@ -120,9 +119,7 @@ def named(protocol: str | Protocol) -> Protocol:
     """The protocol of that name in `PROTOCOLS`, or the one given; ValueError names the nearest."""
     if isinstance(protocol, Protocol):
         return protocol
-    if protocol not in PROTOCOLS:
-        raise ValueError(nearest("protocol", protocol, PROTOCOLS))
-    return PROTOCOLS[protocol]
+    return PROTOCOLS[choose("protocol", protocol, PROTOCOLS)]
 
 
 def subset(count: int, queries: int | None, seed: int) -> np.ndarray:
@@ -192,9 +189,8 @@ class Evaluation:
         clusters: (N,) labels, one per entry of `ap`; default `groups`. ValueError below two clusters.
         """
         values = {"mean_ap": self.ap, "mean_inp": self.inp, "rank1": self.first_hit < 1}
-        if measure not in values:
-            raise ValueError(nearest("measure", measure, values))
-        return bootstrap(values[measure], self.groups if clusters is None else clusters, level, samples, seed)
+        chosen = values[choose("measure", measure, values)]
+        return bootstrap(chosen, self.groups if clusters is None else clusters, level, samples, seed)
 
     def frame(self) -> pd.DataFrame:
         """One row per entry: query, ap, first_hit, inp, tied, group."""

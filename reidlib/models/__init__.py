@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from reidlib.models.base import Descriptor, Embedder, Encoding, ReIDModel, choose, nearest
+from reidlib.models.base import Descriptor, Embedder, Encoding, ReIDModel
 from reidlib.models.casn import CASN
 from reidlib.models.descriptors import LOMO, HistogramDescriptor, PixelDescriptor
 from reidlib.models.hagn import HAGN
@@ -15,6 +15,7 @@ from reidlib.models.mls import MLS
 from reidlib.models.personnet import PersonNet
 from reidlib.models.smallcnn import SmallCNN
 from reidlib.models.xcorr import XCorr
+from reidlib.names import choose
 
 MODELS: dict[str, type[ReIDModel]] = {
     "personnet": PersonNet,
@@ -37,9 +38,7 @@ MODELS: dict[str, type[ReIDModel]] = {
 
 def options(name: str) -> dict[str, Any]:
     """The options of a model with their defaults; a ValueError names the nearest model."""
-    if name not in MODELS:
-        raise ValueError(nearest("model", name, MODELS))
-    parameters = inspect.signature(MODELS[name]).parameters
+    parameters = inspect.signature(MODELS[choose("model", name, MODELS)]).parameters
     return {option: parameter.default for option, parameter in parameters.items()}
 
 
@@ -51,8 +50,7 @@ def build(name: str, **chosen: Any) -> ReIDModel:
     """
     allowed = options(name)
     for option, value in chosen.items():
-        if option not in allowed:
-            raise ValueError(nearest(f"option of {name}", option, allowed))
+        choose(f"option of {name}", option, allowed)
         if known := MODELS[name].CHOICES.get(option):
             choose(option, tuple(value) if isinstance(value, list) else value, known)
     return MODELS[name](**chosen)

@@ -3,29 +3,13 @@
 Training, evaluation, tables and notebooks know these four methods and never ask which paper is running.
 """
 
-import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-def nearest(kind: str, given: object, allowed: Collection[Any]) -> str:
-    """One sentence that says `given` is not a `kind`, names the nearest that is, and lists them all."""
-    spelled = {str(value): value for value in allowed}
-    close = difflib.get_close_matches(str(given), list(spelled), n=1, cutoff=0.0)
-    hint = f"did you mean {spelled[close[0]]!r}? " if close else ""
-    return f"{kind} {given!r} is unknown: {hint}Choose from {list(spelled.values())}."
-
-
-def choose(option: str, given: Any, allowed: Collection[Any]) -> Any:
-    """`given` if it is one of `allowed`; a ValueError naming the nearest one otherwise."""
-    if given not in allowed:
-        raise ValueError(nearest(option, given, allowed))
-    return given
 
 
 class Encoding:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from reidlib.models.base import choose
 from reidlib.models.trunks import load_weights, read_weights
+from reidlib.names import choose
 
 # Branches of each module: 1x1; 3x3 and 5x5, each behind a 1x1 reduction; 1x1 behind pooling.
 INCEPTION = {
@@ -109,7 +109,7 @@ def googlenet(
     always has it. width: a factor on all channels, in sixteenths. ValueError: an unknown level or layout, a width
     that is none, weights that do not fit; FileNotFoundError: no such file; ConnectionError: nothing to fetch from.
     """
-    choose("level", level, tuple(INCEPTION))
+    choose("level", level, INCEPTION)
     choose("layout", layout, LAYOUTS)
     if not 0 < width <= 1 or 16 * width % 1:
         raise ValueError(f"width {width!r} is not a number of sixteenths up to 1, such as 0.25.")

@@ -4,7 +4,6 @@ Pre-trained weights are asked for, never fetched behind the user's back: `pretra
 weights for that trunk, a path reads a local file.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,6 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from reidlib.names import hint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -52,8 +53,7 @@ def trunk(
     import timm  # takes a second, and half of the systems have no trunk
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.0)
-        raise ValueError(f"trunk {name!r} is unknown to timm: did you mean {near[0]!r}?")
+        raise ValueError(f"trunk {name!r} is unknown to timm; {hint(name, timm.list_models())}".rstrip("; "))
     if last_stride not in (1, 2) or not stages or not set(stages) <= {1, 2, 3, 4}:
         raise ValueError(f"last_stride {last_stride!r} must be 1 or 2, stages {stages!r} some of 1, 2, 3, 4.")
     stride: dict[str, Any] = {} if last_stride == 2 else {"output_stride": 16}

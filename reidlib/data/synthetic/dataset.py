@@ -31,11 +31,11 @@ from reidlib.data.synthetic.settings import (
     DOMAINS,
     Knobs,
     Rig,
-    check_choice,
     knobs,
     world_seed,
 )
 from reidlib.files import whole
+from reidlib.names import choose
 
 MANIFEST = "manifest.json"
 DRAWN = ".drawn"  # where images lie until they are packed
@@ -46,9 +46,9 @@ FEW = 600  # images up to which starting workers costs more than it saves
 
 def named_world(domain: str, size: str, world: int = 0, preset: str = "default", layout: str = DEFAULT_LAYOUT) -> World:
     """The world of a named data set. ValueError for unknown names, with the nearest valid one."""
-    check_choice("domain", domain, DOMAINS)
-    check_choice("layout", layout, tuple(LAYOUTS))
-    check_choice("size", size, tuple(LAYOUTS[layout].sizes))
+    choose("domain", domain, DOMAINS)
+    choose("layout", layout, LAYOUTS)
+    choose("size", size, LAYOUTS[layout].sizes)
     settings = knobs(preset)
     if not isinstance(world, int) or isinstance(world, bool) or world < 0:
         raise ValueError(f"world {world!r} is not a number of a world: give 0, 1, 2, ...")

@@ -12,8 +12,9 @@ from reidlib.data.synthetic.figure import OCCLUDER, OTHER_PERSON
 from reidlib.data.synthetic.identity import Identity, sample_group
 from reidlib.data.synthetic.person import draw_person
 from reidlib.data.synthetic.scene import crop_plate, draw_occluder
-from reidlib.data.synthetic.settings import DOMAINS, GROUP, Knobs, Rig, Stream, check_choice, generator
+from reidlib.data.synthetic.settings import DOMAINS, GROUP, Knobs, Rig, Stream, generator
 from reidlib.data.synthetic.shot import BOXES, plan_shot
+from reidlib.names import choose
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class World:
     """
 
     def __init__(self, domain: str, seed: int, knobs: Knobs | None = None, rig: Rig | None = None) -> None:
-        check_choice("domain", domain, DOMAINS)
+        choose("domain", domain, DOMAINS)
         self.domain, self.seed, self.knobs, self.rig = domain, seed, knobs or Knobs(), rig or Rig()
         self._groups: dict[int, dict[int, Identity]] = {}
         self._cameras: dict[int, Camera] = {}

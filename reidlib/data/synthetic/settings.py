@@ -7,10 +7,11 @@ same in any order, from any number of processes and under any hash seed.
 import hashlib
 import math
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from enum import IntEnum
 
 import numpy as np
+
+from reidlib.names import choose
 
 BENCHMARK_VERSION = "1"  # any change to what is drawn raises it
 # A street in summer by day; a campus in winter at dusk; a quay in spring, for pre-training alone.
@@ -79,9 +80,9 @@ def knobs(preset: str) -> Knobs:
     """
     name, changed, text = preset.partition("=")
     if not changed:
-        check_choice("preset", preset, tuple(PRESETS))
+        choose("preset", preset, PRESETS)
         return PRESETS[preset]
-    check_choice("preset: knob", name, tuple(field.name for field in fields(Knobs)))
+    choose("preset: knob", name, [field.name for field in fields(Knobs)])
     try:
         strength = float(text)
     except ValueError:
@@ -90,14 +91,6 @@ def knobs(preset: str) -> Knobs:
         most = " to 1" if name in SHARES else ""
         raise ValueError(f"preset {preset!r} gives {name} no strength: write a number from 0{most} after the =")
     return replace(_DEFAULT, **{name: strength})
-
-
-def check_choice(what: str, given: str, allowed: tuple[str, ...]) -> None:
-    """ValueError that names the nearest valid choice."""
-    if given not in allowed:
-        near = get_close_matches(str(given).lower(), allowed, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{what} {given!r} is unknown: {hint}choose from {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
