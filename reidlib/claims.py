@@ -36,6 +36,7 @@ MEASURES = {  # what claims compare, in words
     "attention_distance_share": "attention distance share",
     "map_on_person": "map on the person",
 }
+FIRST = 0  # of a row's evaluations: the one that claims compare
 # Columns of `claims_table`: what was found, and what that hangs on.
 VERDICT = ["source", "measured effect", "95 % interval", "verdict"]
 SMALL_PRINT = ["measure", "printed effect", "replicates", "margin", "detectable", "at twice the length"]
@@ -54,23 +55,23 @@ def predictions(paper: Paper, predicted: Mapping[str, tuple[str, str]]) -> pd.Da
     return pd.DataFrame({"prediction, and why": why}, index=names)
 
 
-def verdicts(paper: Paper, results: Results, *, column: int = 0) -> dict[str, Verdict | str]:
+def verdicts(paper: Paper, results: Results) -> dict[str, Verdict | str]:
     """Claim key -> its verdict after Holm over the paper's claims, in points; text where nothing was compared.
 
-    column: which of the rows' evaluations is compared (one condition). Where rows are also there trained for twice as
-    long, under DOUBLED and their key, what they say counts too.
+    Compared is the rows' first evaluation. Where rows are also there trained for twice as long, under DOUBLED and their
+    key, what they say counts too.
     """
-    found = {claim.key: _judge(claim, results, column) for claim in paper.claims}
+    found = {claim.key: _judge(claim, results) for claim in paper.claims}
     judged = {key: item for key, item in found.items() if isinstance(item, Verdict)}
     return found | dict(zip(judged, correct(list(judged.values())), strict=True))
 
 
-def claims_table(paper: Paper, results: Results, *, column: int = 0) -> pd.DataFrame:
+def claims_table(paper: Paper, results: Results) -> pd.DataFrame:
     """Every claim of a paper with its verdict (`verdicts`), as text; effects and margins in points (of 100).
 
     `attrs["notes"]` has the provenance.
     """
-    found = verdicts(paper, results, column=column)
+    found = verdicts(paper, results)
     lines = {}
     for claim in paper.claims:
         got = found[claim.key]
@@ -85,11 +86,11 @@ def claims_table(paper: Paper, results: Results, *, column: int = 0) -> pd.DataF
             "95 % interval": Shown(f"{numbers.low:+.1f} to {numbers.high:+.1f}", low=numbers.low, high=numbers.high)
             if numbers and several
             else "",
-            "at twice the length": _at_twice(claim, results, column) if numbers else "",
+            "at twice the length": _at_twice(claim, results) if numbers else "",
             "replicates": f"{numbers.replicates if numbers else 0} of {claim.replicates}",
             "margin": Shown(f"{claim.margin:.1f}", exact=claim.margin),
             "detectable": Shown(f"{numbers.detectable:.1f}", exact=numbers.detectable) if numbers and several else "",
-            "verdict": _wording(paper, claim, numbers, results, column) if numbers else str(got),
+            "verdict": _wording(paper, claim, numbers, results) if numbers else str(got),
         }
     frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object).rename_axis("key")
     compared = dict.fromkeys(key for claim in paper.claims for pair in claim.pairs for key in pair)
@@ -97,13 +98,13 @@ def claims_table(paper: Paper, results: Results, *, column: int = 0) -> pd.DataF
     return frame
 
 
-def claim_effects(paper: Paper, results: Results, *, column: int = 0) -> pd.DataFrame:
+def claim_effects(paper: Paper, results: Results) -> pd.DataFrame:
     """Claim key -> what `figures.effects` draws of it, in points (of 100).
 
     Columns: `statement`; `mean`, `low`, `high`, NaN where not run or of one replicate; `margin`; `printed`, NaN where
     the paper prints none; `verdict`, the outcome, missing where not run; `replicates`, how many were compared.
     """
-    found, lines = verdicts(paper, results, column=column), {}
+    found, lines = verdicts(paper, results), {}
     for claim in paper.claims:
         key, got = claim.key, found[claim.key]
         line = {"statement": claim.statement, "mean": np.nan, "low": np.nan, "high": np.nan, "margin": claim.margin}
@@ -113,39 +114,39 @@ def claim_effects(paper: Paper, results: Results, *, column: int = 0) -> pd.Data
             lines[key] |= {"mean": got.mean, "replicates": got.replicates}
             if got.replicates > 1:
                 lines[key] |= {"low": got.low, "high": got.high}
-            if _profile(_compared(claim, results, column)) != "smoke":
+            if _profile(_compared(claim, results)) != "smoke":
                 lines[key]["verdict"] = got.outcome
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-def _at_twice(claim: Claim, results: Results, column: int) -> str:
+def _at_twice(claim: Claim, results: Results) -> str:
     """The differences of networks trained for twice as long, in points, a pair each; "not run" where one was not."""
-    found = [doubled_difference(claim, pair, results, column) for pair in claim.pairs]
+    found = [_doubled(claim, pair, results) for pair in claim.pairs]
     return NOT_RUN if None in found else ", ".join(f"{one:+.1f}" for one in found)
 
 
-def doubled_difference(claim: Claim, pair: tuple[str, str], results: Results, column: int = 0) -> float | None:
+def _doubled(claim: Claim, pair: tuple[str, str], results: Results) -> float | None:
     """How far one pair of a claim's rows lies apart when trained for twice as long, in points; None where not run."""
     arms = [results.get(f"{DOUBLED}/{key}", ()) for key in pair]
-    scores = [tuple(value(trial, column, claim.measure) for trial in trials) for trials in zip(*arms, strict=False)]
+    scores = [tuple(value(trial, FIRST, claim.measure) for trial in trials) for trials in zip(*arms, strict=False)]
     differences = [a - b for a, b in scores if a is not None and b is not None]
     return float(np.mean(differences)) if differences else None
 
 
-def _judge(claim: Claim, results: Results, column: int) -> Verdict | str:
+def _judge(claim: Claim, results: Results) -> Verdict | str:
     """A claim's verdict before Holm, or why there is none."""
     parts = []
     for first, second in claim.pairs:
         pairs = list(zip(results.get(first, ()), results.get(second, ()), strict=False))[: claim.replicates]
-        both = [pair for pair in pairs if all(value(trial, column, claim.measure) is not None for trial in pair)]
+        both = [pair for pair in pairs if all(value(trial, FIRST, claim.measure) is not None for trial in pair)]
         if not both:
             return NOT_RUN
-        if any(arm(a, column) != arm(b, column) for a, b in both):
+        if any(arm(a, FIRST) != arm(b, FIRST) for a, b in both):
             return f"no verdict: {first} and {second} differ in data or profile"
         if any(_start_apart(a, b) for a, b in both):
             return f"no verdict: {first} and {second} start from different weights of one pre-training"
-        doubled = doubled_difference(claim, (first, second), results, column)
-        parts.append(_compare(claim, both, column, doubled))
+        doubled = _doubled(claim, (first, second), results)
+        parts.append(_compare(claim, both, doubled))
     return conjunction(parts)
 
 
@@ -156,46 +157,46 @@ def _start_apart(a: Trial, b: Trial) -> bool:
     return len(made) > 1 and first["recipe"].get("parent") == second["recipe"].get("parent")
 
 
-def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], column: int, doubled: float | None) -> Verdict:
-    first, second = (np.array([value(pair[arm], column, claim.measure) for pair in both], float) for arm in (0, 1))
+def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], doubled: float | None) -> Verdict:
+    first, second = (np.array([value(pair[arm], FIRST, claim.measure) for pair in both], float) for arm in (0, 1))
     # Rule 7 is about accuracies: near chance or near 100 % two arms cannot differ. Other measures have no such ends.
-    baseline = [scores["rank1"] for _, trial in both if claim.measure in (scores := trial.metrics(column) or {})]
+    baseline = [scores["rank1"] for _, trial in both if claim.measure in (scores := trial.metrics(FIRST) or {})]
     return verdict(
         first - second,
         claim.margin,
         claim.relation,
-        test_variance=_shared_test_variance(claim.measure, both, column),
+        test_variance=_shared_test_variance(claim.measure, both),
         planned=claim.replicates,
         baseline_rank1=float(np.mean(baseline)) if baseline else None,
         doubled=doubled,
     )
 
 
-def _shared_test_variance(name: str, both: Sequence[tuple[Trial, Trial]], column: int) -> float | None:
+def _shared_test_variance(name: str, both: Sequence[tuple[Trial, Trial]]) -> float | None:
     """Variance, in points squared, from test sets that several replicates share; None where none do."""
     sets: dict[object, list[tuple[Trial, Trial]]] = {}
     for pair in both:
-        if (pair[0].metrics(column) or {}).get(name) is None:
+        if (pair[0].metrics(FIRST) or {}).get(name) is None:
             return None  # a per-run measure has no queries
-        sets.setdefault(pair[0].settings[column], []).append(pair)
+        sets.setdefault(pair[0].settings[FIRST], []).append(pair)
     if len(sets) == len(both) > 1:
         return None
     total = 0.0
     for shared in sets.values():
-        arms = [tuple(trial.run.queries(trial.settings[column]) for trial in pair if trial.run) for pair in shared]
+        arms = [tuple(trial.run.queries(trial.settings[FIRST]) for trial in pair if trial.run) for pair in shared]
         total += (len(shared) / len(both)) ** 2 * fixed_test_variance(arms, name)  # type: ignore[arg-type]
     return 100**2 * total
 
 
-def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results, column: int) -> str:
+def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results) -> str:
     """The verdict as it may be said: on synthetic data a mechanism is tested, never the printed number."""
-    trial = _compared(claim, results, column)
+    trial = _compared(claim, results)
     profile = _profile(trial)
     if profile == "smoke":
         return "no verdict: smoke runs only show that the code runs"
     if got.outcome == "no verdict":
         return f"no verdict: {got.reason}"
-    data = trial.settings[column].data
+    data = trial.settings[FIRST].data
     where = f"on {data.name}/{profile}"
     if got.outcome == "preliminary":
         return f"preliminary, no verdict {where}: {got.reason}"
@@ -204,33 +205,33 @@ def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results, column:
     if synthetic(data):
         what = f"mechanism {got.outcome}" if got.outcome in ("supported", "contradicted") else got.outcome
         return f"{what} {where}{reason}{needed}; printed claim untested"
-    if got.outcome == "supported" and _reproduced(paper, claim, results, column, data, profile):
+    if got.outcome == "supported" and _reproduced(paper, claim, results, data, profile):
         return f"reproduced {where}"
     return f"{got.outcome} {where}{reason}{needed}"
 
 
-def _compared(claim: Claim, results: Results, column: int) -> Trial:
+def _compared(claim: Claim, results: Results) -> Trial:
     """The first trial that a claim with a verdict compares."""
-    return next(item for item in results[claim.pairs[0][0]] if value(item, column, claim.measure) is not None)
+    return next(item for item in results[claim.pairs[0][0]] if value(item, FIRST, claim.measure) is not None)
 
 
 def _profile(trial: Trial) -> str:
     return "" if trial.run is None else trial.run.record.get("profile", "")
 
 
-def _reproduced(paper: Paper, claim: Claim, results: Results, column: int, data: Data, profile: str) -> bool:
+def _reproduced(paper: Paper, claim: Claim, results: Results, data: Data, profile: str) -> bool:
     """On the paper's data and settings, with every printed number that was compared inside ours' spread."""
     if profile != "paper":
         return False
     for key in dict.fromkeys(key for pair in claim.pairs for key in pair):
         row = paper.row(key)
-        if row.printed is None or data.name != row.evaluations[column].data.name:
+        if row.printed is None or data.name != row.evaluations[FIRST].data.name:
             return False
         printed = printed_values(paper.key, row.printed[0])
         scored = [item.data for other in paper.rows if other.table == row.table for item in other.evaluations]
-        group = printed.dataset.unique()[list(dict.fromkeys(scored)).index(row.evaluations[column].data)]
+        group = printed.dataset.unique()[list(dict.fromkeys(scored)).index(row.evaluations[FIRST].data)]
         lines = printed[(printed.row == row.printed[1]) & (printed.dataset == group)]
         texts = lines[lines.metric.map(measure) == claim.measure].value.tolist()
-        if not texts or not within_prediction(measured(results[key], column, claim.measure), float(texts[0])):
+        if not texts or not within_prediction(measured(results[key], FIRST, claim.measure), float(texts[0])):
             return False
     return True

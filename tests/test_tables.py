@@ -265,7 +265,8 @@ def test_a_third_dataset_where_two_are_printed_has_a_column_of_its_own() -> None
 
 
 def test_an_unknown_table_names_the_ones_there_are() -> None:
-    with pytest.raises(ValueError, match=r"'Table IX' is unknown: did you mean 'Table IV'\? choose from Open points, Table IV"):
+    said = r"'Table IX' is unknown: did you mean 'Table IV'\? choose from Open points, Table IV"
+    with pytest.raises(ValueError, match=said):
         table(PAPER, "Table IX", {})
 
 
