@@ -79,19 +79,24 @@ def data_show(
 
 
 Targets = Annotated[list[str], typer.Argument(help="PAPER, PAPER/TABLE, PAPER/TABLE/ROW, or all; several may be named")]
+Profile = Annotated[str, typer.Option(help="smoke, laptop, gpu or paper")]
+Dataset = Annotated[str, typer.Option(help="synthetic, real, or one dataset's name for all")]
+DataRoot = Annotated[str, typer.Option(help="the folder with the real datasets")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+RunsDir = Annotated[str, typer.Option(help="read and write runs only there (default: build/runs beside data/runs)")]
 
 
 @app.command()
 def run(
     targets: Targets,
-    profile: str = "laptop",
-    dataset: str = "synthetic",
-    data_root: str = "",
-    device: str = "auto",
+    profile: Profile = "laptop",
+    dataset: Dataset = "synthetic",
+    data_root: DataRoot = "",
+    device: Device = "auto",
     devices: Annotated[int, typer.Option(help="GPUs to train on", min=1)] = 1,
     seeds: Annotated[str, typer.Option(help="trials, e.g. '0,1'; default: each row's own")] = "",
-    recompute: str = "missing",
-    runs_dir: Annotated[str, typer.Option(help="where runs go (default: build/runs)")] = "",
+    recompute: Annotated[str, typer.Option(help="missing, core or all")] = "missing",
+    runs_dir: RunsDir = "",
     minutes: Annotated[float | None, typer.Option(help="begin no run after that many minutes")] = None,
 ) -> None:
     """Train and evaluate the rows that the store does not hold yet, those first that decide the most.
@@ -118,10 +123,10 @@ def run(
 @app.command()
 def missing(
     targets: Targets,
-    profile: str = "laptop",
-    dataset: str = "synthetic",
-    data_root: str = "",
-    runs_dir: str = "",
+    profile: Profile = "laptop",
+    dataset: Dataset = "synthetic",
+    data_root: DataRoot = "",
+    runs_dir: RunsDir = "",
 ) -> None:
     """List the runs that the store does not hold, in the order in which `run` makes them."""
     from reidlib.queue import queue
@@ -135,11 +140,11 @@ def missing(
 @app.command()
 def measure(
     target: Annotated[str, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW, e.g. mls/market")],
-    profile: str = "laptop",
-    dataset: str = "synthetic",
-    data_root: str = "",
-    device: str = "auto",
-    runs_dir: str = "",
+    profile: Profile = "laptop",
+    dataset: Dataset = "synthetic",
+    data_root: DataRoot = "",
+    device: Device = "auto",
+    runs_dir: RunsDir = "",
 ) -> None:
     """Make again, from their weights, what figures show of stored runs, where their maps lie and what breaks them.
 
@@ -165,7 +170,7 @@ def _store(runs_dir: str) -> RunStore:
 
 
 @app.command()
-def verify(runs_dir: str = "") -> None:
+def verify(runs_dir: RunsDir = "") -> None:
     """Hash every file of the run store again; exit 1 if one has changed."""
     if runs_dir and not Path(runs_dir).expanduser().exists():
         raise ValueError(f"runs_dir={runs_dir!r}: there is no such folder")
@@ -195,7 +200,7 @@ def keep(names: Annotated[list[str], typer.Argument(help="runs to keep; 'all' fo
 def pack(
     out: Annotated[Path, typer.Argument(help="the archive to write, such as runs.tar")],
     size: Annotated[float, typer.Option(help="MiB it may have; large weights are left out first")] = 16,
-    runs_dir: Annotated[str, typer.Option(help="where the runs lie (default: build/runs)")] = "",
+    runs_dir: RunsDir = "",
 ) -> None:
     """Put the finished runs of build/runs into one file, for `unpack` on another machine."""
     from reidlib.archive import pack
@@ -206,7 +211,7 @@ def pack(
 @app.command()
 def unpack(
     archive: Path,
-    runs_dir: Annotated[str, typer.Option(help="where runs go (default: build/runs)")] = "",
+    runs_dir: RunsDir = "",
 ) -> None:
     """Take over the runs of an archive, each checked; a run that is here already stays as it is."""
     from reidlib.archive import unpack
