@@ -180,6 +180,15 @@ def test_presets_change_images_and_not_people() -> None:
 # images
 
 
+def test_a_camera_of_another_preset_stands_before_the_same_background() -> None:
+    easy, hard = (named_world("plaza", "tiny", preset=preset).camera(2) for preset in ("easy", "hard"))
+    assert easy.gamma != hard.gamma
+    assert easy.plate is hard.plate  # drawn once
+    assert not np.array_equal(easy.plate, named_world("plaza", "tiny").camera(3).plate)
+    with pytest.raises(ValueError, match="read-only"):
+        easy.plate[0] = 0
+
+
 def test_an_image_is_the_same_in_any_order() -> None:
     keys = [(9, 1, 0), (9, 2, 1), (20, 6, 3), (31, 4, 0)]
     one, other = named_world("campus", "tiny"), named_world("campus", "tiny")

@@ -1,7 +1,9 @@
 """Cameras: where they hang, how people walk past them, and what their sensor does to the colours."""
 
 import math
+import pickle
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -82,8 +84,16 @@ def sample_camera(seed: int, domain: str, number: int, knobs: Knobs, directions:
         jpeg_quality=int(rng.integers(55, 92)),
         vignette=float(rng.uniform(0, 0.12)),
         occluder=OCCLUDERS[int(rng.choice(4, p=[0.34, 0.17, 0.32, 0.17]))],
-        plate=background_plate(rng, site, domain),
+        plate=_plate(pickle.dumps((rng, site)), domain),
     )
+
+
+@lru_cache(maxsize=4 * CAMERAS)
+def _plate(streams: bytes, domain: str) -> np.ndarray:
+    """A camera's plate from its two random streams: the knobs leave these alone, so that many presets share one."""
+    plate = background_plate(*pickle.loads(streams), domain)
+    plate.flags.writeable = False
+    return plate
 
 
 def sensor_grain(seed: int, domain: str) -> np.ndarray:
