@@ -193,7 +193,8 @@ class Study:
         if not rows:
             keys = [row.key for row in self.paper.rows]
             what = f"row or table {select!r}" if keys else "rows to train"
-            raise ValueError(f"{self.paper.key} has no {what}; {hint(select, keys)}".rstrip("; "))
+            tables = dict.fromkeys(key.partition("/")[0] for key in keys)
+            raise ValueError(f"{self.paper.key} has no {what}; {hint(select, [*tables, *keys])}".rstrip("; "))
         trained = {row.recipe for row in rows}
         others = [row for row in self.paper.rows if row.recipe in trained and row not in rows]
         jobs: list[Job] = []
