@@ -160,10 +160,10 @@ class CASN(Identification):
             normed = self.verifier.norm(x)
             gate = self.verifier.gate(normed)
             logits = self.verifier.fc2(normed * gate)
-            alpha = self._alpha(x, gate, None if self.difference == "signed" else difference).view_as(a.feature)
+            alpha = self.indicator(x, gate, None if self.difference == "signed" else difference).view_as(a.feature)
             map_a, map_b = attention_map(alpha, a.maps), attention_map(alpha, b.maps)
             features = torch.linalg.vector_norm(self._vector(a) - self._vector(b), dim=1)
-            attention = self._apart(map_a, map_b)
+            attention = self.profile_distance(map_a, map_b)
         return {
             "distance": features + attention if self.attention else features,
             "features": features,
@@ -179,7 +179,7 @@ class CASN(Identification):
             return difference.abs()
         return difference.square() if self.difference == "square" else difference
 
-    def _alpha(self, x: Tensor, gate: Tensor, difference: Tensor | None) -> Tensor:
+    def indicator(self, x: Tensor, gate: Tensor, difference: Tensor | None) -> Tensor:
         """The indicator of Eq. 4, alpha_i = [dz_1 / df-_i > 0], (P, D) of 0 and 1: a constant of training.
 
         z_1 is the score of "same" for every pair, whatever its label (CA-14). Eq. 4 runs to dim(f-), one too far
@@ -195,7 +195,7 @@ class CASN(Identification):
         f = encodings.feature.float().flatten(1)
         return F.normalize(f) if self.features == "unit" else f
 
-    def _apart(self, map_a: Tensor, map_b: Tensor) -> Tensor:
+    def profile_distance(self, map_a: Tensor, map_b: Tensor) -> Tensor:
         """||M*_m1 - M*_m2||_2 of Eq. 5 of maps (..., H, W), not squared (CA-13)."""
         profiles = []
         for m in (map_a, map_b):
@@ -270,12 +270,12 @@ class CASN(Identification):
         else:
             difference = (queries.feature[:, None] - gallery.feature).flatten(0, 1)
             x = self.verifier.fc1(self._seen(difference))
-        alpha = self._alpha(x, self.verifier.gate(self.verifier.norm(x)), difference)
+        alpha = self.indicator(x, self.verifier.gate(self.verifier.norm(x)), difference)
         weights = alpha.view(len(queries), len(gallery), self.parts, -1).sum(2)  # (Q, G, C)
         maps_a = weights @ queries.maps.flatten(2)  # (Q, G, HW)
         maps_b = (weights.transpose(0, 1) @ gallery.maps.flatten(2)).transpose(0, 1)
         size = gallery.maps.shape[2:]
-        return self._apart(*(torch.relu(m).unflatten(2, size) for m in (maps_a, maps_b)))
+        return self.profile_distance(*(torch.relu(m).unflatten(2, size) for m in (maps_a, maps_b)))
 
     @torch.no_grad()
     def responses(self, images_a: Tensor, images_b: Tensor) -> dict[str, Tensor]:

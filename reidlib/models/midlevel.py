@@ -155,10 +155,10 @@ class MidLevel(ReIDModel):
 
     def _head(self, features: Tensor) -> Tensor:
         """Relationship and metric network (Sec. III-C, III-D): (P, 832, 10, 5) -> logits (P, 2)."""
-        return self._metric(self.relations(features).flatten(1))
+        return self.metric(self.relations(features).flatten(1))
 
-    def _metric(self, x: Tensor) -> Tensor:
-        """(P, 832 * 5 * 2) -> (P, 2)."""
+    def metric(self, x: Tensor) -> Tensor:
+        """The metric network (Sec. III-D): pooled features (P, 832 * 5 * 2) -> logits (P, 2)."""
         onednn = prefers_onednn(x)
         x = x.to_mkldnn() if onednn else x
         for layer in self.fc:
@@ -192,7 +192,7 @@ class MidLevel(ReIDModel):
             return self._head((a[:, None] + b).flatten(0, 1).relu_())
         a, b = (half.flatten(2).permute(2, 0, 1).contiguous() for half in (a, b))  # (50, images, 832)
         maps = self.faster((a[:, :, None] + b[:, None]).flatten(1, 2).relu_())  # (10, Q * G, 832)
-        return self._metric(maps.permute(1, 2, 0).flatten(1))
+        return self.metric(maps.permute(1, 2, 0).flatten(1))
 
     def highest_weighted(self, a: Encoding, b: Encoding) -> Tensor:
         """(P,) the map of each pair that the correspondence features take most from (Sec. IV-D, Figs. 1 and 3).

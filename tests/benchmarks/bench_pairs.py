@@ -101,7 +101,7 @@ def by_autograd(model: CASN, a: Encoding, b: Encoding) -> Tensor:
         gradients = torch.autograd.grad((alpha * f1).sum() + (alpha * f2).sum(), maps)
     weights = [gradient.mean((2, 3), keepdim=True) for gradient in gradients]
     attention = [torch.relu((w * m.detach()).sum(1)) for w, m in zip(weights, maps, strict=True)]
-    return model._apart(*attention)
+    return model.profile_distance(*attention)
 
 
 def attention_of(model: CASN, a: Encoding, b: Encoding) -> Tensor:
