@@ -164,13 +164,26 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     if frame.apply(lambda cell: cell.str.contains("†")).to_numpy().any():
         notes.append(f"† more than {TIED:.0%} of the queries' first hits tie with a wrong image.")
     notes += _sampling_errors(rows, printed)
-    deviating: dict[str, list[str]] = {}
-    for row in rows:
-        for text in row.deviations:
-            deviating.setdefault(text, []).append(row.label)
-    notes += [f"{'; '.join(dict.fromkeys(labels))}: {text}." for text, labels in deviating.items()]
+    notes += _deviations(rows)
     frame.attrs["notes"] = [note for note in notes if note]
     return frame
+
+
+def _deviations(rows: Sequence[Row]) -> list[str]:
+    """How rows differ from the paper, a sentence for each set of rows that differ alike."""
+    named: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for text in row.deviations:
+            named.setdefault(text, {})[row.label] = None
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for text, labels in named.items():
+        alike.setdefault(tuple(labels), []).append(text)
+    everybody = {row.label for row in rows}
+    return [
+        f"{'All rows measured here' if len(everybody) > 1 and set(labels) == everybody else '; '.join(labels)}: "
+        f"{'; '.join(texts)}."
+        for labels, texts in alike.items()
+    ]
 
 
 def _bases(line: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
