@@ -171,19 +171,19 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
 
 def _deviations(rows: Sequence[Row]) -> list[str]:
     """How rows differ from the paper, a sentence for each set of rows that differ alike."""
-    named: dict[str, dict[str, None]] = {}
-    for row in rows:
-        for text in row.deviations:
-            named.setdefault(text, {})[row.label] = None
     alike: dict[tuple[str, ...], list[str]] = {}
-    for text, labels in named.items():
+    for text in dict.fromkeys(text for row in rows for text in row.deviations):
+        labels = dict.fromkeys(row.label for row in rows if text in row.deviations)
         alike.setdefault(tuple(labels), []).append(text)
-    everybody = {row.label for row in rows}
-    return [
-        f"{'All rows measured here' if len(everybody) > 1 and set(labels) == everybody else '; '.join(labels)}: "
-        f"{'; '.join(texts)}."
-        for labels, texts in alike.items()
-    ]
+    groups = {
+        "All rows": {row.label for row in rows},
+        "All rows of the paper": {row.label for row in rows if row.printed},
+    }
+    notes = []
+    for named, texts in alike.items():
+        whole = [name for name, group in groups.items() if len(group) > 1 and group == set(named)]
+        notes.append(f"{whole[0] if whole else '; '.join(named)}: {'; '.join(texts)}.")
+    return notes
 
 
 def _bases(line: Sequence[Row], rows: Sequence[Row]) -> list[Row]:

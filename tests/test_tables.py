@@ -470,3 +470,15 @@ def test_nothing_warns(make: Make) -> None:
         results = {"table4/a": make(A, [0.3, 0.3]), "table4/b": make(B, [0.3, 0.3])}
         claims_table(PAPER, results)
         table(PAPER, "Table IV", results)
+
+
+def test_what_all_rows_deviate_in_is_said_once() -> None:
+    a, b = (replace(row, printed=ROWS[0].printed, deviations=("one", "two")) for row in ROWS[:2])
+    alone, other = replace(a, deviations=("one",)), replace(b, label="Another", printed=None, deviations=())
+
+    def notes(*rows: Row) -> list[str]:
+        return table(replace(PAPER, rows=rows), "Table IV", {}).attrs["notes"][-2:]
+
+    assert notes(a, b)[-1] == "All rows: one; two."
+    assert notes(a, b, other)[-1] == "All rows of the paper: one; two."
+    assert notes(alone, b) == ["All rows: one.", "IDLA: two."]

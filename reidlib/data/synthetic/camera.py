@@ -91,7 +91,8 @@ def sample_camera(seed: int, domain: str, number: int, knobs: Knobs, directions:
 @lru_cache(maxsize=4 * CAMERAS)
 def _plate(streams: bytes, domain: str) -> np.ndarray:
     """A camera's plate from its two random streams: the knobs leave these alone, so that many presets share one."""
-    plate = background_plate(*pickle.loads(streams), domain)
+    rng, site = pickle.loads(streams)
+    plate = background_plate(rng, site, domain)
     plate.flags.writeable = False
     return plate
 
