@@ -176,8 +176,8 @@ def _deviations(rows: Sequence[Row]) -> list[str]:
         labels = dict.fromkeys(row.label for row in rows if text in row.deviations)
         alike.setdefault(tuple(labels), []).append(text)
     groups = {
-        "All rows": {row.label for row in rows},
-        "All rows of the paper": {row.label for row in rows if row.printed},
+        "All rows measured here": {row.label for row in rows},
+        "All rows of the paper measured here": {row.label for row in rows if row.printed},
     }
     notes = []
     for named, texts in alike.items():

@@ -479,6 +479,6 @@ def test_what_all_rows_deviate_in_is_said_once() -> None:
     def notes(*rows: Row) -> list[str]:
         return table(replace(PAPER, rows=rows), "Table IV", {}).attrs["notes"][-2:]
 
-    assert notes(a, b)[-1] == "All rows: one; two."
-    assert notes(a, b, other)[-1] == "All rows of the paper: one; two."
-    assert notes(alone, b) == ["All rows: one.", "IDLA: two."]
+    assert notes(a, b)[-1] == "All rows measured here: one; two."
+    assert notes(a, b, other)[-1] == "All rows of the paper measured here: one; two."
+    assert notes(alone, b) == ["All rows measured here: one.", "IDLA: two."]
