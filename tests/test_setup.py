@@ -24,7 +24,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # A module imports from layers above its own line, and from its own package.
 LAYERS = [
-    ("files",),
+    ("files", "names"),
     ("recipe", "losses", "record"),
     ("data", "models", "papers"),
     ("objectives", "complexity", "maps"),
