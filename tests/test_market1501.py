@@ -189,5 +189,5 @@ def test_a_person_on_both_sides(tmp_path):
 def test_another_layout_is_for_drawn_worlds(tmp_path):
     with pytest.raises(ValueError, match=r"layout='viper' is for plaza, campus, harbour; market1501 has its own"):
         load("market1501", root=tmp_path, layout="viper")
-    with pytest.raises(ValueError, match=r"layout 'vipre' cannot be loaded, did you mean 'viper'"):
+    with pytest.raises(ValueError, match=r"layout 'vipre' is unknown: did you mean 'viper'"):
         load("plaza", root=tmp_path, layout="vipre")
