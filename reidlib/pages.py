@@ -214,6 +214,15 @@ def shown_runs(results: Results) -> str:
     )
 
 
+def outcomes(judged: pd.DataFrame) -> str:
+    """The claims of a `claims_table` by their verdicts, a line a verdict, as Markdown."""
+    lines = []
+    for verdict, group in judged.groupby("verdict", sort=False):
+        claims = "; ".join(text.removesuffix(" +") for text in group.claim)
+        lines.append(f"- *{verdict[0].upper()}{verdict[1:]}.* {claims}.")
+    return "\n".join(lines)
+
+
 def why_not_run(chapter: Study, table: str) -> str:
     """A sentence that says which dataset a table lacks; empty where it is there."""
     row = next(row for row in chapter.paper.rows if row.table == table)

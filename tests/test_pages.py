@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reidlib.pages import estimate, planned_runs, show, shown_runs, source, still_rising, why_not_run
+from reidlib.pages import estimate, outcomes, planned_runs, show, shown_runs, source, still_rising, why_not_run
 from reidlib.recipe import Data, EvaluationSettings, options
 from reidlib.store import RunStore, Trial
 from reidlib.study import study
@@ -224,3 +224,9 @@ def test_what_is_executed_is_shown_and_the_end_of_trainings_is_told_in_a_line():
     flat, rising = (pd.DataFrame({"accuracy": values}) for values in ([0.5] * 5, [0.1, 0.5, 0.5, 0.6, 0.7]))
     said = still_rising({"A": [flat, rising], "B": [flat[:4]]})  # B has too few validations to tell
     assert said == "- *A*: the last two validations are +0.075 from the two before, a mean of 2."
+
+
+def test_claims_are_listed_under_their_verdicts():
+    said = ["not run", "undecided", "not run"]
+    judged = pd.DataFrame({"claim": ["A beats B", "C helps +", "D helps"], "verdict": said})
+    assert outcomes(judged) == "- *Not run.* A beats B; D helps.\n- *Undecided.* C helps."
