@@ -171,7 +171,8 @@ def _scores(trial: Trial, column: int, measure: str) -> pd.DataFrame | None:
 
 def source(*objects: Any) -> str:
     """The library's own lines as a Markdown block, as they are executed."""
-    return f"```python\n{''.join(textwrap.dedent(inspect.getsource(item)) for item in objects)}```"
+    blocks = "\n".join(textwrap.dedent(inspect.getsource(item)) for item in objects)
+    return f"```python\n{blocks}```"
 
 
 def still_rising(histories: Mapping[str, Sequence[pd.DataFrame]]) -> str:
