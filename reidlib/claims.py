@@ -63,7 +63,7 @@ def verdicts(paper: Paper, results: Results) -> dict[str, Verdict | str]:
     """
     found = {claim.key: _judge(claim, results) for claim in paper.claims}
     judged = {key: item for key, item in found.items() if isinstance(item, Verdict)}
-    return found | dict(zip(judged, correct(list(judged.values())), strict=True))
+    return found | dict(zip(judged, correct(list(judged.values()), len(paper.claims)), strict=True))
 
 
 def claims_table(paper: Paper, results: Results) -> pd.DataFrame:

@@ -183,13 +183,18 @@ def conjunction(parts: Sequence[Verdict], level: float = 0.95) -> Verdict:
     return replace(weakest, outcome="undecided", required=required)
 
 
-def correct(verdicts: Sequence[Verdict], level: float = 0.95) -> list[Verdict]:
-    """Holm over the claims of one paper in one condition: a decision that does not survive is undecided."""
+def correct(verdicts: Sequence[Verdict], claims: int, level: float = 0.95) -> list[Verdict]:
+    """Holm over the claims of one paper in one condition: a decision that does not survive is undecided.
+
+    claims: how many the paper has. All count, also those that were not compared or may have no verdict (as p = 1):
+    what becomes of one claim must not make it easier to decide another.
+    """
     tested = [index for index, item in enumerate(verdicts) if item.outcome in (*DECIDED, "undecided")]
     result = list(verdicts)
-    for index, p in zip(tested, holm([verdicts[index].p for index in tested]), strict=True):
+    adjusted = holm([*(verdicts[index].p for index in tested), *[1.0] * (claims - len(tested))])
+    for index, p in zip(tested, adjusted, strict=False):
         if result[index].outcome in DECIDED and p > 1 - level:
-            reason = f"{result[index].outcome} alone, not among {len(tested)} claims (Holm)"
+            reason = f"{result[index].outcome} alone, not among {claims} claims (Holm)"
             result[index] = replace(result[index], outcome="undecided", reason=reason)
     return result
 

@@ -136,9 +136,16 @@ def test_holm_worked_by_hand() -> None:
 
 
 def test_a_decision_that_does_not_survive_holm_is_undecided() -> None:
-    got = correct([part("supported", 0.03), part("supported", 0.001), part("preliminary", 0.9), part("undecided", 0.5)])
+    found = [part("supported", 0.03), part("supported", 0.001), part("preliminary", 0.9), part("undecided", 0.5)]
+    got = correct(found, 4)
     assert [item.outcome for item in got] == ["undecided", "supported", "preliminary", "undecided"]
-    assert "supported alone, not among 3 claims" in got[0].reason
+    assert "supported alone, not among 4 claims" in got[0].reason
+
+
+def test_a_claim_without_a_verdict_still_counts_for_holm() -> None:
+    found = [part("contradicted", 0.02), part("no verdict", 0.001)]
+    assert [item.outcome for item in correct(found, 2)] == ["contradicted", "no verdict"]  # 2 * 0.02 < 0.05
+    assert [item.outcome for item in correct(found, 3)] == ["undecided", "no verdict"]  # one was not compared
 
 
 def test_a_conjunction_needs_every_part() -> None:
@@ -216,7 +223,7 @@ def test_a_family_of_true_nulls_has_one_false_verdict_in_5_percent() -> None:
     wrong = 0
     for family in generator.normal(0, SEED_SD, size=(400, 6, 5)):
         wrong += any(
-            item.outcome in ("supported", "contradicted") for item in correct([verdict(x, 0.3) for x in family])
+            item.outcome in ("supported", "contradicted") for item in correct([verdict(x, 0.3) for x in family], 6)
         )
     assert wrong / 400 < 0.06
 
