@@ -125,6 +125,25 @@ def _at_twice(claim: Claim, results: Results) -> str:
     return NOT_RUN if None in found else ", ".join(f"{one:+.1f}" for one in found)
 
 
+def twice_as_long(paper: Paper, results: Results) -> str:
+    """What a training of twice the length changes in the rows that claims compare, in sentences."""
+    gains: dict[str, float] = {}  # by the longer run: rows may share it
+    for row in paper.rows:
+        for once, twice in zip(results.get(row.key, ()), results.get(f"{DOUBLED}/{row.key}", ()), strict=False):
+            before, after = (value(trial, FIRST, "mean_ap") for trial in (once, twice))
+            if row.recipe.steps and twice.run is not None and before is not None and after is not None:
+                gains[twice.run.name] = after - before
+    if not gains:
+        return "No row has been trained for twice as long yet."
+    found = np.array(list(gains.values()))
+    said = (
+        f"Trained for twice as long, in one trial each, the mAP of the compared rows changes by {np.median(found):+.1f}"
+        f" points in the median ({len(found)} row{'s' * (len(found) > 1)}, {found.min():+.1f} to {found.max():+.1f})."
+    )
+    short = " At this profile trainings end before the networks have learned what they can."
+    return said + short * bool(np.median(found) > 1)
+
+
 def _doubled(claim: Claim, pair: tuple[str, str], results: Results) -> float | None:
     """How far one pair of a claim's rows lies apart when trained for twice as long, in points; None where not run."""
     arms = [results.get(f"{DOUBLED}/{key}", ()) for key in pair]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reidlib.claims import SMALL_PRINT, VERDICT, claim_effects, claims_table, predictions, verdicts
+from reidlib.claims import SMALL_PRINT, VERDICT, claim_effects, claims_table, predictions, twice_as_long, verdicts
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import Claim, Data, EvaluationSettings, Optimiser, Paper, Profile, Recipe, Row, options
@@ -402,6 +402,19 @@ def test_rows_trained_for_twice_as_long_can_take_a_verdict_back(make: Make) -> N
     assert got["verdict"].startswith("mechanism supported")
     results |= {"doubled/table4/a": [Trial(None)]}
     assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
+
+
+def test_what_twice_the_length_changes_is_told_in_a_sentence(make: Make) -> None:
+    a, b = (
+        replace(PAPER.row(key), recipe=replace(recipe, steps=9)) for key, recipe in (("table4/a", A), ("table4/b", B))
+    )
+    paper = replace(PAPER, rows=(a, b))
+    results = {"table4/a": make(A, [0.30, 0.31]), "table4/b": make(B, [0.27])}
+    assert twice_as_long(paper, results) == "No row has been trained for twice as long yet."
+    results["doubled/table4/a"] = make(replace(A, steps=99), [0.36])
+    assert "changes by +6.0 points in the median (1 row, +6.0 to +6.0). At this" in twice_as_long(paper, results)
+    results["doubled/table4/b"] = make(replace(B, steps=99), [0.21])
+    assert twice_as_long(paper, results).endswith("changes by +0.0 points in the median (2 rows, -6.0 to +6.0).")
 
 
 def test_rates_come_in_order_with_how_long_they_were_tried(make: Make) -> None:
