@@ -141,7 +141,7 @@ def twice_as_long(paper: Paper, results: Results) -> str:
         f" points in the median ({len(found)} row{'s' * (len(found) > 1)}, {found.min():+.1f} to {found.max():+.1f})."
     )
     short = " At this profile trainings end before the networks have learned what they can."
-    return said + short * bool(np.median(found) > 1)
+    return said + short * bool(len(found) > 2 and np.median(found) > 1)
 
 
 def _doubled(claim: Claim, pair: tuple[str, str], results: Results) -> float | None:
