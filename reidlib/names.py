@@ -6,19 +6,18 @@ from typing import Any
 
 
 def hint(given: object, known: Iterable[Any]) -> str:
-    """The question which of `known` was meant, by how it begins or is spelled; empty where none is like it."""
+    """The end of a sentence, ": did you mean ...?", by how one of `known` begins or is spelled; empty if none does."""
     spelled = {str(one).lower(): one for one in known}
     text = str(given).lower()
     begin = [one for one in spelled if text and one.startswith(text)]
     near = begin or difflib.get_close_matches(text, spelled, n=1, cutoff=0.4)
-    return f"did you mean {spelled[near[0]]!r}?" if near else ""
+    return f": did you mean {spelled[near[0]]!r}?" if near else ""
 
 
 def unknown(kind: str, given: object, known: Iterable[Any]) -> str:
     """One sentence that says `given` is not a `kind`, asks which one was meant, and lists them all."""
     known = list(known)
-    meant = filter(None, [hint(given, known), f"choose from {', '.join(map(str, known))}"])
-    return f"{kind} {given!r} is unknown: {' '.join(meant)}"
+    return f"{kind} {given!r} is unknown{hint(given, known) or ':'} choose from {', '.join(map(str, known))}"
 
 
 def choose(kind: str, given: Any, known: Iterable[Any]) -> Any:

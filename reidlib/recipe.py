@@ -179,13 +179,12 @@ class Row:
     """One row of a table that is trained; printed rows that none is for are quoted (`reidlib.tables.table`).
 
     key: unique within the paper, e.g. "table4/personnet". printed: (table, row) as in `data/paper_values.csv`.
-    evaluations: one per column group of the table, on the
-    paper's dataset. trials: trial t uses seed t and, on synthetic data, world t; a claim may want more. deviations:
-    known differences from the paper. added: a control row the paper does not have. keep: what the first trial keeps
-    beside its scores and weights: a table of `reidlib.robustness`, of few settings (trained) or all, or all that its
-    figures need. core: one of the few rows that `recompute=core` trains. baseline: the others of its table are held
-    against it. against: the key of the row that this one is held
-    against instead. everybody: scored by all queries, whatever the profile says.
+    evaluations: one per column group of the table, on the paper's dataset. trials: trial t uses seed t and, on
+    synthetic data, world t; a claim may want more. deviations: known differences from the paper. added: a control row
+    the paper does not have. keep: what the first trial keeps beside its scores and weights: a table of
+    `reidlib.robustness`, of few settings (trained) or all, or all that its figures need. core: one of the few rows
+    that `recompute=core` trains. baseline: the others of its table are held against it. against: the key of the row
+    that this one is held against instead. everybody: scored by all queries, whatever the profile says.
     """
 
     key: str
@@ -293,4 +292,4 @@ class Paper:
         for row in self.rows:
             if row.key == key:
                 return row
-        raise ValueError(f"{self.key} has no row {key!r}; {hint(key, [row.key for row in self.rows])}".rstrip("; "))
+        raise ValueError(f"{self.key} has no row {key!r}{hint(key, [row.key for row in self.rows])}")

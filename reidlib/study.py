@@ -25,13 +25,8 @@ PROFILES = ("stored", "smoke", "laptop", "gpu", "paper")
 RECOMPUTE = ("no", "missing", "core", "all")
 DEVICES = ("auto", "cpu", "cuda")
 PAPERS = ("data", "personnet", "midlevel", "mls", "casn", "hagn", "baselines")
-KEPT = (
-    "",
-    "weights",
-    "trained",
-    "robustness",
-    "figures",
-)  # of a run, beside its numbers; each with what stands before it
+# Of a run, beside its numbers; each with what stands before it.
+KEPT = ("", "weights", "trained", "robustness", "figures")
 EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke runs mean nothing and are never shown as results
 
 
@@ -194,7 +189,7 @@ class Study:
             keys = [row.key for row in self.paper.rows]
             what = f"row or table {select!r}" if keys else "rows to train"
             tables = dict.fromkeys(key.partition("/")[0] for key in keys)
-            raise ValueError(f"{self.paper.key} has no {what}; {hint(select, [*tables, *keys])}".rstrip("; "))
+            raise ValueError(f"{self.paper.key} has no {what}{hint(select, [*tables, *keys])}")
         trained = {row.recipe for row in rows}
         others = [row for row in self.paper.rows if row.recipe in trained and row not in rows]
         jobs: list[Job] = []

@@ -16,9 +16,7 @@ import pandas as pd
 from reidlib.names import unknown
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Paper, Row
 from reidlib.store import Trial
-from reidlib.verdicts import (
-    printed_error,
-)
+from reidlib.verdicts import printed_error
 
 VALUES = Path(__file__).resolve().parents[1] / "data" / "paper_values.csv"
 NOT_RUN, QUOTED = "not run", "quoted"

@@ -8,9 +8,9 @@ from reidlib.names import choose, hint, unknown
 @pytest.mark.parametrize(
     ("given", "known", "meant"),
     [
-        ("persnnet", ("mls", "personnet"), "did you mean 'personnet'?"),
-        ("Market", ("viper", "market1501"), "did you mean 'market1501'?"),  # as it begins, in whatever case
-        ("3", (3, 5), "did you mean 3?"),
+        ("persnnet", ("mls", "personnet"), ": did you mean 'personnet'?"),
+        ("Market", ("viper", "market1501"), ": did you mean 'market1501'?"),  # as it begins, in whatever case
+        ("3", (3, 5), ": did you mean 3?"),
         ("zzz", ("mls", "personnet"), ""),
         ("", ("mls", "personnet"), ""),
     ],

@@ -53,7 +53,7 @@ def trunk(
     import timm  # takes a second, and half of the systems have no trunk
 
     if not timm.is_model(name):
-        raise ValueError(f"trunk {name!r} is unknown to timm; {hint(name, timm.list_models())}".rstrip("; "))
+        raise ValueError(f"trunk {name!r} is unknown to timm{hint(name, timm.list_models())}")
     if last_stride not in (1, 2) or not stages or not set(stages) <= {1, 2, 3, 4}:
         raise ValueError(f"last_stride {last_stride!r} must be 1 or 2, stages {stages!r} some of 1, 2, 3, 4.")
     stride: dict[str, Any] = {} if last_stride == 2 else {"output_stride": 16}
