@@ -7,6 +7,7 @@
 #   RECOMPUTE  no, missing, core or all: which runs to train (default: no for stored, missing for the others)
 #   DATASET    synthetic (default), real, or one dataset's name      DATA_ROOT  the folder with the real datasets
 #   DEVICE     auto (default: the best one there is), cpu or cuda    RUNS_DIR   read and write runs only there
+#   JOBS       notebooks executed at once (default: 2, and 1 for the trainings of gpu and paper); `make -j` goes first
 #   PYTHON     the Python to create .venv with, 3.11 or newer
 
 PROFILE   ?= stored
@@ -15,6 +16,7 @@ DATASET   ?=
 DATA_ROOT ?=
 DEVICE    ?=
 RUNS_DIR  ?=
+JOBS      ?= $(if $(filter gpu paper,$(PROFILE)),1,2)
 PYTHON    ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 
 PROFILES   := stored smoke laptop gpu paper
@@ -47,9 +49,10 @@ except BlockingIOError:
     fcntl.flock(9, fcntl.LOCK_EX)
 endef
 export take_lock
+at_once = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
 
 book:
-	$(locked) $(MAKE) --no-print-directory site
+	$(locked) $(MAKE) --no-print-directory $(at_once) site
 	@echo "The book is at $(CURDIR)/build/site/$(PROFILE)/index.html"
 
 setup:
@@ -66,7 +69,7 @@ lab: setup
 	.venv/bin/jupyter lab --notebook-dir=notebooks
 
 layouts:
-	$(locked) $(MAKE) --no-print-directory on-copies
+	$(locked) $(MAKE) --no-print-directory $(at_once) on-copies
 	@echo "Every notebook ran on a drawn copy of each of: $(COPIES)"
 
 clean:
