@@ -39,18 +39,9 @@ from reidlib.data.synthetic import (
     read_manifest,
     world_seed,
 )
-from reidlib.data.synthetic.layouts import (
-    CUHK03_ARCHIVE,
-    Cuhk01Size,
-    Cuhk03Size,
-    DukeSize,
-    MsmtSize,
-    Pair,
-    Plan,
-    cast,
-    whole_groups,
-)
-from reidlib.data.synthetic.plan import PlannedImage
+from reidlib.data.synthetic.cuhk03 import ARCHIVE, Cuhk03Size, Pair
+from reidlib.data.synthetic.layouts import Cuhk01Size, DukeSize, MsmtSize
+from reidlib.data.synthetic.plan import Plan, PlannedImage, cast, whole_groups
 from reidlib.data.synthetic.settings import CAMERAS
 
 SIZES = ("tiny", "small", "market")
@@ -337,7 +328,7 @@ def matlab_5(data: bytes) -> dict[str, np.ndarray]:
 
 def test_cuhk_03_mat_is_structured_as_published(drawn: dict[str, Path]) -> None:
     world = plan("cuhk03", "micro")
-    with h5py.File(drawn["cuhk03"] / CUHK03_ARCHIVE) as mat:
+    with h5py.File(drawn["cuhk03"] / ARCHIVE) as mat:
         assert set(mat) == {"#refs#", "detected", "labeled", "testsets"}
         for boxes in ("labeled", "detected"):
             assert mat[boxes].shape == (1, 3)
@@ -357,7 +348,7 @@ def test_cuhk_03_mat_is_structured_as_published(drawn: dict[str, Path]) -> None:
         for reference, testset in zip(mat["testsets"][0], world.testsets, strict=True):
             np.testing.assert_array_equal(mat[reference][()].T, testset)
     with pytest.raises(NotImplementedError, match="matlab v7"):  # by its header
-        loadmat(drawn["cuhk03"] / CUHK03_ARCHIVE)
+        loadmat(drawn["cuhk03"] / ARCHIVE)
 
 
 def test_cuhk03s_split_files_have_the_published_columns(drawn: dict[str, Path]) -> None:
@@ -400,7 +391,7 @@ def test_the_manifest_tells_what_is_in_the_files(layout: str, drawn: dict[str, P
         if layout == "cuhk03":
             assert name not in files
             boxes, pair, person, _, shot = re.split("[/_]", name.removesuffix(".png"))
-            with h5py.File(folder / CUHK03_ARCHIVE) as mat:
+            with h5py.File(folder / ARCHIVE) as mat:
                 cells = mat[mat[boxes][0, int(pair) - 1]]
                 pixels = mat[cells[int(shot) - 1, int(person) - 1]][()].T
         else:
@@ -424,7 +415,7 @@ def test_a_killed_run_leaves_no_half_archive_and_goes_on(stop: str, drawn: dict[
     code = f"""
 import os, signal
 from reidlib.data.synthetic import LAYOUTS, dataset, make, matlab
-from reidlib.data.synthetic.layouts import Cuhk03Size, Pair
+from reidlib.data.synthetic.cuhk03 import Cuhk03Size, Pair
 draw, keep, done = dataset._draw, matlab._Store.image, []
 def stop(function):
     def stopping(*given):
@@ -444,7 +435,7 @@ make("plaza", "micro", {str(tmp_path)!r}, layout="cuhk03", workers=1, progress=F
     folder = tmp_path / drawn["cuhk03"].name
     total = len(plan("cuhk03", "micro").images)
     assert len(list(folder.rglob("*.png"))) == (29 if stop == "drawing" else total)
-    assert not (folder / CUHK03_ARCHIVE).exists()
+    assert not (folder / ARCHIVE).exists()
     with pytest.raises(FileNotFoundError, match="unfinished: call `make` again"):
         read_manifest(folder)
     make("plaza", "micro", tmp_path, layout="cuhk03", workers=1, progress=False)
@@ -455,7 +446,7 @@ make("plaza", "micro", {str(tmp_path)!r}, layout="cuhk03", workers=1, progress=F
     ("layout", "lost", "images"),
     [
         ("cuhk03", "cuhk03_new_protocol_config_labeled.mat", "none"),
-        ("cuhk03", CUHK03_ARCHIVE, ""),
+        ("cuhk03", ARCHIVE, ""),
         ("msmt17", "list_val.txt", "none"),
         ("msmt17", "test", "test/"),
         ("viper", "cam_b", "cam_b/"),
@@ -499,7 +490,7 @@ def test_a_full_disk_is_said_in_a_sentence_before_hdf5_meets_it(
     folder = tmp_path / "plaza-micro-w0-default-cuhk03"
     assert not list((folder / "cuhk03_release").iterdir())
     make("plaza", "micro", tmp_path, layout="cuhk03", workers=1, progress=False)
-    assert (folder / CUHK03_ARCHIVE).stat().st_size < sizes[0]  # what was asked for is enough
+    assert (folder / ARCHIVE).stat().st_size < sizes[0]  # what was asked for is enough
 
 
 def test_a_mistyped_layout_is_answered_with_the_nearest(tmp_path: Path) -> None:

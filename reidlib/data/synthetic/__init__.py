@@ -7,7 +7,8 @@ renders single images with their part maps, key points and attributes.
 from reidlib.data.synthetic.dataset import make, named_world, read_manifest
 from reidlib.data.synthetic.figure import BODY_PARTS, PARTS
 from reidlib.data.synthetic.identity import Identity, visible_attributes, visible_differences
-from reidlib.data.synthetic.layouts import LAYOUTS, whole_groups
+from reidlib.data.synthetic.layouts import LAYOUTS
+from reidlib.data.synthetic.plan import whole_groups
 from reidlib.data.synthetic.render import Rendering, World
 from reidlib.data.synthetic.settings import (
     BENCHMARK_VERSION,

@@ -22,8 +22,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from reidlib.data.folders import cores
-from reidlib.data.synthetic.layouts import LAYOUTS, Plan
-from reidlib.data.synthetic.plan import PlannedImage
+from reidlib.data.synthetic.layouts import LAYOUTS
+from reidlib.data.synthetic.plan import Plan, PlannedImage
 from reidlib.data.synthetic.render import World
 from reidlib.data.synthetic.settings import (
     BENCHMARK_VERSION,

@@ -6,23 +6,26 @@ from whole groups.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reidlib.data.synthetic import matlab
+from reidlib.data.synthetic import cuhk03
 from reidlib.data.synthetic.plan import (
     DISTRACTOR,
     FEWEST_CAMERAS,
     GALLERY,
     QUERY,
     TRAIN,
+    Plan,
     PlannedImage,
+    cast,
+    numbered,
+    on_side,
     plan_images,
-    settle,
     share_out,
     views,
 )
@@ -37,18 +40,7 @@ from reidlib.data.synthetic.settings import (
     generator,
 )
 
-SMALLEST_GROUP = 6  # sides of any size are sums of group sizes, which multiples of 8 alone would not allow
 ANY = "any"  # the split of people whom the loader puts on either side
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a data set holds."""
-
-    images: list[PlannedImage]
-    people: dict[int, tuple[int, str]]  # by the person id that the loader gives: who is drawn, and the split
-    texts: dict[str, bytes] = field(default_factory=dict)  # further files, whole
-    testsets: list[np.ndarray] = field(default_factory=list)  # CUHK03's: (people, 2), camera pair and person
 
 
 @dataclass(frozen=True)
@@ -61,53 +53,6 @@ class Layout:
     texts: tuple[str, ...] = ()  # names of `Plan.texts`
     archive: str = ""  # the file the images are packed into
     pack: Callable[[Path, Path, Plan], None] | None = None  # (archive, folder of the drawn images, plan)
-
-
-def cast(rng: np.random.Generator, sides: Mapping[str, int], first_group: int = 1) -> list[tuple[int, str]]:
-    """(person drawn, side) of everybody, sides of exactly those sizes.
-
-    Groups of 6 to 8 look-alikes on one side each, in random order: `GROUP` numbers a group, the last ones unused.
-    """
-    groups = [
-        (side, int(members))
-        for side, people in sides.items()
-        if people
-        for members in share_out(rng, people, max(1, round(people / 7)), SMALLEST_GROUP, GROUP)
-    ]
-    return [
-        (GROUP * (first_group + place) + member, groups[chosen][0])
-        for place, chosen in enumerate(rng.permutation(len(groups)))
-        for member in range(groups[chosen][1])
-    ]
-
-
-def whole_groups(rng: np.random.Generator, groups: Sequence[int], people: int) -> list[int]:
-    """Random people (positions in `groups`, ascending), `people` of them exactly, who are whole groups.
-
-    groups: the group of each. ValueError where no groups add up to that number.
-    """
-    numbers, sizes = np.unique(np.asarray(groups), return_counts=True)
-    order = rng.permutation(len(numbers))
-    sums = [1]  # bit n of sums[-1 - i]: the last i groups can make n people
-    for group in order[::-1]:
-        sums.append(sums[-1] | sums[-1] << int(sizes[group]))
-    chosen, missing = set(), people
-    for group, rest in zip(order, sums[-2::-1], strict=True):
-        left = missing - int(sizes[group])
-        if left >= 0 and rest >> left & 1:
-            chosen.add(int(numbers[group]))
-            missing = left
-    if missing:
-        raise ValueError(f"no whole groups have {people} people together: give another number")
-    return [position for position, group in enumerate(groups) if int(group) in chosen]
-
-
-def _numbered(people: list[tuple[int, str]], start: int = 1) -> dict[int, tuple[int, str]]:
-    return dict(enumerate(people, start))
-
-
-def _of(people: Mapping[int, tuple[int, str]], side: str) -> list[int]:
-    return [number for number, (_, where) in people.items() if where == side]
 
 
 def _some_views(rng: np.random.Generator, people: list[int], total: int, cameras: int) -> list[tuple[int, int]]:
@@ -179,7 +124,7 @@ def _dukemtmc(seed: int, domain: str, size: str) -> Plan:
     counts = DUKE_SIZES[size]
     rng = generator(seed, Stream.PLAN, domain)
     sides = {"train": counts.train_people, "test": counts.test_people, "other": counts.others}
-    people = _numbered(cast(rng, sides))
+    people = numbered(cast(rng, sides))
 
     def image(folder: str, person: int, camera: int, index: int) -> PlannedImage:
         frame = (person * 3571 + camera * 7919) % 300_000 + 120 * index
@@ -188,9 +133,9 @@ def _dukemtmc(seed: int, domain: str, size: str) -> Plan:
 
     per_person = counts.query / counts.test_people
     seen = {
-        "train": _some_views(rng, _of(people, "train"), round(per_person * counts.train_people), DUKE.cameras),
-        "test": _some_views(rng, _of(people, "test"), counts.query, DUKE.cameras),
-        "other": [(person, int(rng.integers(1, DUKE.cameras + 1))) for person in _of(people, "other")],
+        "train": _some_views(rng, on_side(people, "train"), round(per_person * counts.train_people), DUKE.cameras),
+        "test": _some_views(rng, on_side(people, "test"), counts.query, DUKE.cameras),
+        "other": [(person, int(rng.integers(1, DUKE.cameras + 1))) for person in on_side(people, "other")],
     }
     numbers = share_out(rng, counts.train, len(seen["train"]), 1)
     images = [image(TRAIN, *view, i) for view, n in zip(seen["train"], numbers, strict=True) for i in range(n)]
@@ -236,11 +181,11 @@ def _msmt17(seed: int, domain: str, size: str) -> Plan:
     rng = generator(seed, Stream.PLAN, domain)
     train = cast(rng, {"train": counts.train_people})
     test = cast(rng, {"test": counts.test_people}, first_group=train[-1][0] // GROUP + 1)
-    people = _numbered(train + test)
+    people = numbered(train + test)
     first_test = counts.train_people + 1
     per_person = counts.query / counts.test_people
-    train_views = _some_views(rng, _of(people, "train"), round(per_person * counts.train_people), MSMT.cameras)
-    test_views = _some_views(rng, _of(people, "test"), counts.query, MSMT.cameras)
+    train_views = _some_views(rng, on_side(people, "train"), round(per_person * counts.train_people), MSMT.cameras)
+    test_views = _some_views(rng, on_side(people, "test"), counts.query, MSMT.cameras)
     train_numbers = share_out(rng, counts.train + counts.val, len(train_views), 1)
     test_numbers = share_out(rng, counts.query + counts.gallery, len(test_views), 2)
     images: list[PlannedImage] = []
@@ -268,129 +213,6 @@ def _msmt17(seed: int, domain: str, size: str) -> Plan:
     return Plan(images, people, texts)
 
 
-# -- CUHK03 ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A pair of cameras; counts are of the (training, test) people of the 767/700 split."""
-
-    people: tuple[int, int]
-    labeled: tuple[int, int]  # images
-    detected: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Cuhk03Size:
-    """`test_people` are those of each of the 20 test sets, who are seen by the first three pairs of cameras."""
-
-    pairs: tuple[Pair, ...]
-    test_people: int
-
-
-CUHK03_SIZES = {
-    "tiny": Cuhk03Size(
-        (
-            Pair((8, 8), (77, 77), (77, 76)),
-            Pair((8, 8), (78, 76), (77, 76)),
-            Pair((8, 0), (76, 0), (77, 0)),
-            Pair((0, 8), (0, 70), (0, 72)),
-            Pair((8, 0), (70, 0), (70, 0)),
-        ),
-        test_people=8,
-    ),
-    "small": Cuhk03Size(
-        (
-            Pair((118, 112), (1146, 1086), (1146, 1086)),
-            Pair((62, 58), (613, 570), (610, 572)),
-            Pair((13, 8), (108, 69), (109, 69)),
-            Pair((8, 8), (71, 69), (73, 68)),
-            Pair((7, 6), (62, 50), (62, 50)),
-        ),
-        test_people=100,
-    ),
-    "market": Cuhk03Size(
-        (
-            Pair((427, 416), (4145, 4032), (4145, 4032)),
-            Pair((229, 211), (2265, 2072), (2255, 2082)),
-            Pair((49, 28), (408, 241), (409, 241)),
-            Pair((34, 24), (302, 208), (308, 202)),
-            Pair((28, 21), (248, 175), (248, 175)),
-        ),
-        test_people=100,
-    ),
-}
-# Six cameras in five pairs; which pair has which is not published. Here pair n is seen by cameras n and n + 1.
-CUHK03 = Rig(image_size=(160, 60), same_shots=True)
-CUHK03_SHOTS = 5  # at most, of a person by a camera
-CUHK03_TESTSETS = 20
-CUHK03_TEST_PAIRS = 3
-CUHK03_ARCHIVE = "cuhk03_release/cuhk-03.mat"
-CUHK03_CONFIG = "cuhk03_new_protocol_config_{}.mat"
-CUHK03_BOXES = ("labeled", "detected")
-
-
-def _cuhk03(seed: int, domain: str, size: str) -> Plan:
-    """`labeled/1_001_1_01.png`: pair, person of the pair, view, shot (1 to 5 in view 1, 6 to 10 in view 2).
-
-    Missing shots are the last ones of a view; both kinds of boxes are cut out of the same frames.
-    """
-    counts = CUHK03_SIZES[size]
-    rng = generator(seed, Stream.PLAN, domain)
-    people: dict[int, tuple[int, str]] = {}
-    places: dict[int, tuple[int, int]] = {}  # camera pair and number in it, from 1
-    shots: dict[str, dict[tuple[int, int], int]] = {boxes: {} for boxes in CUHK03_BOXES}
-    for number, pair in enumerate(counts.pairs, 1):
-        members = cast(
-            rng, dict(zip(("train", "test"), pair.people, strict=True)), 1 + max([0, *_subjects(people)]) // GROUP
-        )
-        new = _numbered(members, len(people) + 1)
-        places |= {person: (number, place) for place, person in enumerate(new, 1)}
-        people |= new
-        for side, labeled, detected in zip(("train", "test"), pair.labeled, pair.detected, strict=True):
-            seen = [(person, view) for person in _of(new, side) for view in (1, 2)]
-            if seen:
-                by_hand = share_out(rng, labeled, len(seen), 2, CUHK03_SHOTS)
-                found = settle(rng, by_hand, detected, 2, CUHK03_SHOTS)
-                shots["labeled"] |= dict(zip(seen, by_hand.tolist(), strict=True))
-                shots["detected"] |= dict(zip(seen, found.tolist(), strict=True))
-    queries = {
-        (person, view, int(rng.integers(min(shots[boxes][person, view] for boxes in CUHK03_BOXES))))
-        for person in _of(people, "test")
-        for view in (1, 2)
-    }
-    images, texts = [], {}
-    for boxes in CUHK03_BOXES:
-        frames = [(p, view, i) for p in people for view in (1, 2) for i in range(shots[boxes][p, view])]
-        names = [
-            f"{places[p][0]}_{places[p][1]:03d}_{view}_{CUHK03_SHOTS * (view - 1) + i + 1:02d}.png"
-            for p, view, i in frames
-        ]
-        images += [
-            PlannedImage(f"{boxes}/{name}", p, people[p][0], places[p][0] + view - 1, i, labeled=boxes == "labeled")
-            for name, (p, view, i) in zip(names, frames, strict=True)
-        ]
-        roles = ["train" if people[f[0]][1] == "train" else "query" if f in queries else "gallery" for f in frames]
-        texts[CUHK03_CONFIG.format(boxes)] = matlab.new_protocol(
-            names, [p for p, _, _ in frames], [view for _, view, _ in frames], roles
-        )
-    asked = [person for person in people if places[person][0] <= CUHK03_TEST_PAIRS]
-    groups = [people[person][0] // GROUP for person in asked]
-    testsets = [
-        np.array([places[asked[position]] for position in whole_groups(rng, groups, counts.test_people)], float)
-        for _ in range(CUHK03_TESTSETS)
-    ]
-    return Plan(images, people, texts, testsets)
-
-
-def _subjects(people: Mapping[int, tuple[int, str]]) -> list[int]:
-    return [subject for subject, _ in people.values()]
-
-
-def _pack_cuhk03(archive: Path, drawn: Path, plan: Plan) -> None:
-    matlab.write_cuhk03(archive, drawn, [image.file for image in plan.images], plan.testsets)
-
-
 # -- CUHK01 and VIPeR ------------------------------------------------------------------------------------------
 
 
@@ -415,7 +237,7 @@ VIPER = Rig(cameras=2, directions=4, image_size=(128, 48))
 def _unsplit(rng: np.random.Generator, parts: Sequence[int]) -> dict[int, tuple[int, str]]:
     """People whom the loader splits at random; parts of those sizes are whole groups in one way at least."""
     named = {str(part): people for part, people in enumerate(parts)}
-    return _numbered([(subject, ANY) for subject, _ in cast(rng, named)])
+    return numbered([(subject, ANY) for subject, _ in cast(rng, named)])
 
 
 def _cuhk01(seed: int, domain: str, size: str) -> Plan:
@@ -461,12 +283,12 @@ LAYOUTS = {
     "dukemtmc": Layout(DUKE, DUKE_SIZES, _dukemtmc),
     "msmt17": Layout(MSMT, MSMT_SIZES, _msmt17, tuple(f"list_{name}.txt" for name in MSMT_LISTS)),
     "cuhk03": Layout(
-        CUHK03,
-        CUHK03_SIZES,
-        _cuhk03,
-        tuple(CUHK03_CONFIG.format(boxes) for boxes in CUHK03_BOXES),
-        CUHK03_ARCHIVE,
-        _pack_cuhk03,
+        cuhk03.RIG,
+        cuhk03.SIZES,
+        cuhk03.plan,
+        tuple(cuhk03.CONFIG.format(boxes) for boxes in cuhk03.BOXES),
+        cuhk03.ARCHIVE,
+        cuhk03.pack,
     ),
     "cuhk01": Layout(CUHK01, CUHK01_SIZES, _cuhk01),
     "viper": Layout(VIPER, VIPER_SIZES, _viper),

@@ -1,19 +1,21 @@
-"""Which images a synthetic data set in Market-1501's layout holds: who is seen by which camera, under what file name.
+"""Which images a synthetic data set holds: what all layouts share, and Market-1501's plan.
 
-The other layouts are planned in `layouts`.
+Who is on which side of a split, who is seen by which camera, and under what file name. The other layouts are planned in
+`layouts`.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from reidlib.data.synthetic.settings import CAMERAS, SIZES, STRANGERS, Stream, generator
+from reidlib.data.synthetic.settings import CAMERAS, GROUP, SIZES, STRANGERS, Stream, generator
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"  # Market-1501's folders
 DISTRACTOR, JUNK = 0, -1
 FEWEST_CAMERAS = 2
+SMALLEST_GROUP = 6  # sides of any size are sums of group sizes, which multiples of 8 alone would not allow
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,65 @@ class PlannedImage:
     def entry(self) -> dict[str, Any]:
         """The image as the manifest holds it, `file` being its key."""
         return {name: value for name, value in asdict(self).items() if name != "file"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a data set holds."""
+
+    images: list[PlannedImage]
+    people: dict[int, tuple[int, str]]  # by the person id that the loader gives: who is drawn, and the split
+    texts: dict[str, bytes] = field(default_factory=dict)  # further files, whole
+    testsets: list[np.ndarray] = field(default_factory=list)  # CUHK03's: (people, 2), camera pair and person
+
+
+def cast(rng: np.random.Generator, sides: Mapping[str, int], first_group: int = 1) -> list[tuple[int, str]]:
+    """(person drawn, side) of everybody, sides of exactly those sizes.
+
+    Groups of 6 to 8 look-alikes on one side each, in random order: `GROUP` numbers a group, the last ones unused.
+    """
+    groups = [
+        (side, int(members))
+        for side, people in sides.items()
+        if people
+        for members in share_out(rng, people, max(1, round(people / 7)), SMALLEST_GROUP, GROUP)
+    ]
+    return [
+        (GROUP * (first_group + place) + member, groups[chosen][0])
+        for place, chosen in enumerate(rng.permutation(len(groups)))
+        for member in range(groups[chosen][1])
+    ]
+
+
+def whole_groups(rng: np.random.Generator, groups: Sequence[int], people: int) -> list[int]:
+    """Random people (positions in `groups`, ascending), `people` of them exactly, who are whole groups.
+
+    groups: the group of each. ValueError where no groups add up to that number.
+    """
+    numbers, sizes = np.unique(np.asarray(groups), return_counts=True)
+    order = rng.permutation(len(numbers))
+    sums = [1]  # bit n of sums[-1 - i]: the last i groups can make n people
+    for group in order[::-1]:
+        sums.append(sums[-1] | sums[-1] << int(sizes[group]))
+    chosen, missing = set(), people
+    for group, rest in zip(order, sums[-2::-1], strict=True):
+        left = missing - int(sizes[group])
+        if left >= 0 and rest >> left & 1:
+            chosen.add(int(numbers[group]))
+            missing = left
+    if missing:
+        raise ValueError(f"no whole groups have {people} people together: give another number")
+    return [position for position, group in enumerate(groups) if int(group) in chosen]
+
+
+def numbered(people: list[tuple[int, str]], start: int = 1) -> dict[int, tuple[int, str]]:
+    """People by the person id that the loader gives them, from `start`."""
+    return dict(enumerate(people, start))
+
+
+def on_side(people: Mapping[int, tuple[int, str]], side: str) -> list[int]:
+    """The person ids of one side of the split."""
+    return [number for number, (_, where) in people.items() if where == side]
 
 
 def plan_images(seed: int, domain: str, size: str) -> list[PlannedImage]:
