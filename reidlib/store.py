@@ -5,7 +5,6 @@ A run's folder holds `run.json` (recipe, metrics, provenance, SHA-256 of the oth
 tables.
 """
 
-import logging
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
@@ -39,8 +39,6 @@ from reidlib.record import (
 RANKS = (1, 5, 10, 20)
 QUERY_COLUMNS = ("evaluation", "query", "person_id", "group", "ap", "first_hit", "inp", "tied")
 Evaluated = tuple[Evaluation, Split]  # the scores, and the query split they are of
-
-log = logging.getLogger(__name__)
 
 
 def run_name(recipe: Recipe) -> str:
@@ -184,8 +182,12 @@ class RunStore:
         try:
             held.acquire(timeout=0)
         except Timeout:
-            log.warning("another process is working on run %s; waiting for it", name)
-            held.acquire()
+            waiting = f"waiting for run {name}, which another process is working on: {{elapsed}}"
+            with tqdm(bar_format=waiting, leave=False) as bar:  # as progress, which pages of the book leave out
+                while not held.is_locked:
+                    with suppress(Timeout):
+                        held.acquire(timeout=1)
+                    bar.refresh()
         try:
             yield
         finally:

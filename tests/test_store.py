@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 from safetensors import SafetensorError
 
 import reidlib.record
 import reidlib.store
+from reidlib.book import tidied
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, fingerprint, options
@@ -370,6 +372,29 @@ def test_two_processes_train_a_run_once(tmp_path: Path) -> None:
     assert [process.exitcode for process in both] == [0, 0]
     assert (tmp_path / "count").read_text() == "trained\n"
     assert len(RunStore(tmp_path / "runs").runs()) == 1
+
+
+def test_waiting_for_another_process_is_progress_that_no_page_keeps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+
+    def other() -> None:
+        with RunStore(tmp_path).lock(RECIPE):
+            held.set()
+            time.sleep(0.3)
+
+    process = context.Process(target=other)
+    process.start()
+    assert held.wait(30)
+    with RunStore(tmp_path).lock(RECIPE):
+        pass
+    process.join(30)
+    said = capsys.readouterr().err
+    assert f"waiting for run {run_name(RECIPE)}, which another process is working on" in said
+    outputs = [new_output("stream", name="stderr", text=said)]
+    assert tidied(new_notebook(cells=[new_code_cell("1", outputs=outputs)])).cells[0].outputs == []
 
 
 def test_the_lock_is_re_entrant(store: RunStore, queries: Split) -> None:
