@@ -14,6 +14,7 @@ from reidlib.tables import (
     arm,
     measure,
     measured,
+    printed_queries,
     printed_values,
     provenance,
     synthetic,
@@ -24,6 +25,7 @@ from reidlib.verdicts import (
     conjunction,
     correct,
     fixed_test_variance,
+    printed_error,
     verdict,
     within_prediction,
 )
@@ -81,7 +83,7 @@ def claims_table(paper: Paper, results: Results) -> pd.DataFrame:
             "claim": claim.statement + (" +" if claim.added else ""),
             "source": claim.source,
             "measure": MEASURES.get(claim.measure, claim.measure),
-            "printed effect": "" if claim.printed_effect is None else f"{claim.printed_effect:+.2f}",
+            "printed effect": _printed_text(*printed_effect(paper, claim)),
             "measured effect": Shown(f"{numbers.mean:+.1f}", exact=numbers.mean) if numbers else "",
             "95 % interval": Shown(f"{numbers.low:+.1f} to {numbers.high:+.1f}", low=numbers.low, high=numbers.high)
             if numbers and several
@@ -99,24 +101,51 @@ def claims_table(paper: Paper, results: Results) -> pd.DataFrame:
 
 
 def claim_effects(paper: Paper, results: Results) -> pd.DataFrame:
-    """Claim key -> what `figures.effects` draws of it, in points (of 100).
+    """Claim key -> what `figures.forest` draws of it, in points (of 100).
 
-    Columns: `statement`; `mean`, `low`, `high`, NaN where not run or of one replicate; `margin`; `printed`, NaN where
-    the paper prints none; `verdict`, the outcome, missing where not run; `replicates`, how many were compared.
+    Columns: `statement`; `mean`, `low`, `high`, NaN where not run or of one replicate; `margin`; `printed` and
+    `printed_se` as `printed_effect` has them; `outcome`; `replicates`, how many were compared, and `planned`.
     """
     found, lines = verdicts(paper, results), {}
     for claim in paper.claims:
         key, got = claim.key, found[claim.key]
         line = {"statement": claim.statement, "mean": np.nan, "low": np.nan, "high": np.nan, "margin": claim.margin}
-        line["printed"] = np.nan if claim.printed_effect is None else claim.printed_effect
-        lines[key] = line | {"verdict": None if got == NOT_RUN else "no verdict", "replicates": 0}
+        line |= dict(zip(("printed", "printed_se"), printed_effect(paper, claim), strict=True))
+        line["outcome"] = NOT_RUN if got == NOT_RUN else "no verdict"
+        lines[key] = line | {"replicates": 0, "planned": claim.replicates}
         if isinstance(got, Verdict):
             lines[key] |= {"mean": got.mean, "replicates": got.replicates}
             if got.replicates > 1:
                 lines[key] |= {"low": got.low, "high": got.high}
             if _profile(_compared(claim, results)) != "smoke":
-                lines[key]["verdict"] = got.outcome
+                lines[key]["outcome"] = got.outcome
     return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def printed_effect(paper: Paper, claim: Claim) -> tuple[float, float]:
+    """The effect that a paper prints for a claim, and its standard error, in points; NaN where it prints none.
+
+    The error is that of two independent rank-1 rates. That of an mAP cannot be had from what is printed: NaN.
+    """
+    if not claim.rates:
+        return np.nan if claim.printed_effect is None else claim.printed_effect, np.nan
+    (rate, error), (other, beside) = (_printed_rate(paper, *where) for where in claim.rates)
+    return rate - other, float(np.hypot(error, beside))
+
+
+def _printed_rate(paper: Paper, table: str, row: str) -> tuple[float, float]:
+    """A printed rank-1 and its standard error, in percent."""
+    found = printed_values(paper.key, table)
+    line = found[(found.row == row) & (found.metric.map(measure) == "rank1")].iloc[0]
+    queries = printed_queries(line.dataset)
+    assert queries is not None  # a test holds every claim's rates
+    return float(line.value), printed_error(float(line.value), queries)
+
+
+def _printed_text(effect: float, error: float) -> str:
+    if np.isnan(effect):
+        return ""
+    return f"{effect:+.2f}" if np.isnan(error) else Shown(f"{effect:+.2f} ± {error:.1f}", effect=effect, error=error)
 
 
 def _at_twice(claim: Claim, results: Results) -> str:

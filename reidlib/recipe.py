@@ -210,6 +210,8 @@ class Claim:
     pairs: ((row that should be higher, row it is compared with), ...), all of which must hold.
     measure: "mean_ap", "rank1", or a per-run measure in `run.json` such as "mean_accuracy".
     margin: in points (of 100), half the printed effect clipped to 0.3-1.0, fixed before any run.
+    rates: (table, row) of the two printed rank-1 rates, in their rows' first columns, whose difference the paper's
+        effect is; empty where it is no such difference, as of mAP.
     """
 
     key: str
@@ -220,6 +222,7 @@ class Claim:
     relation: Literal["greater", "similar"] = "greater"
     margin: float = 1.0
     printed_effect: float | None = None
+    rates: tuple[tuple[str, str], ...] = ()
     replicates: int = 5
     added: bool = False
 

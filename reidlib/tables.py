@@ -42,7 +42,6 @@ PROTOCOL_HEADINGS = {
     "single-shot-20": "single shot, 20 draws",
     "single-shot-all": "single shot, everybody",
 }
-# Queries behind a printed rank-1; on single-shot sets, the people of one gallery draw.
 PRINTED_QUERIES = {
     "market-1501": 3368,
     "dukemtmc-reid": 2228,
@@ -94,6 +93,11 @@ def measure(metric: str) -> str | None:
         return "mean_ap"
     found = re.fullmatch(r"(?:r|rank|top)[ =@-]?(\d+)", metric.lower())
     return f"rank{found[1]}" if found else None
+
+
+def printed_queries(dataset: str) -> int | None:
+    """Queries behind a rank-1 printed for `dataset`; on single-shot sets, the people of one gallery draw."""
+    return next((count for name, count in PRINTED_QUERIES.items() if dataset.lower().startswith(name)), None)
 
 
 def measured(trials: Sequence[Trial], column: int, name: str) -> np.ndarray:
@@ -254,7 +258,7 @@ def _sampling_errors(rows: Sequence[Row], printed: pd.DataFrame) -> list[str]:
     """One sentence a dataset: how far the paper's own rank-1 may be off by the choice of test people alone."""
     notes = []
     for group in printed.dataset.unique():
-        queries = next((count for name, count in PRINTED_QUERIES.items() if group.lower().startswith(name)), None)
+        queries = printed_queries(group)
         lines = printed[(printed.dataset == group) & (printed.metric.map(measure) == "rank1")]
         texts = dict(zip(lines.row, lines.value, strict=False))
         ours = [row for row in rows if row.printed and texts.get(row.printed[1])]

@@ -7,7 +7,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -221,32 +220,6 @@ def test_recall_curves_have_a_line_an_index_and_exact_search():
     assert {"IVF", "PCA", "exact search", "nprobe=4"} <= set(texts(figure))
     with pytest.raises(ValueError, match=r"no column \['recall'\]"):
         figures.recall_curves(measured.drop(columns="recall"), exact=1.0)
-
-
-def test_effects_draw_intervals_margins_and_the_papers_own_error():
-    claims = pd.DataFrame(
-        {
-            "statement": ["three levels beat two", "not trained yet"],
-            "mean": [2.0, np.nan],
-            "low": [1.2, np.nan],
-            "high": [2.8, np.nan],
-            "margin": [1.0, 0.5],
-            "printed": [6.0, np.nan],
-            "printed_se": [2.0, np.nan],
-            "verdict": ["supported", "not run"],
-            "replicates": [5, np.nan],
-        }
-    )
-    figure = figures.effects(claims)
-    lines = {line.get_gid(): line.get_xdata() for line in by_name(figure, Line2D)}
-    assert list(lines["interval"]) == [1.2, 2.8]
-    assert list(lines["effect"]) == [2.0]
-    assert list(lines["printed interval"]) == pytest.approx([6 - 3.92, 6 + 3.92])
-    bands = [(box.get_x(), box.get_width()) for box in by_name(figure, Rectangle)]
-    assert bands == [(-1.0, 2.0), (-0.5, 1.0)]
-    assert {"supported\n5 replicates", "not run"} <= set(texts(figure))
-    with pytest.raises(ValueError, match=r"no column \['margin'\]"):
-        figures.effects(claims.drop(columns="margin"))
 
 
 def test_a_contact_sheet_keeps_every_image_and_takes_channels_first():

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from reidlib.claims import printed_effect
 from reidlib.data import augment
 from reidlib.models import options
 from reidlib.objectives import OBJECTIVES
@@ -209,6 +210,17 @@ def test_every_row_names_its_printed_counterpart_and_every_claim_its_rows(key):
         assert 0.3 <= claim.margin <= 1.0
         if claim.printed_effect is not None:
             assert claim.margin == min(1.0, max(0.3, abs(claim.printed_effect) / 2))
+            assert printed_effect(found, claim)[0] == pytest.approx(claim.printed_effect)
+            assert (claim.measure == "rank1") == bool(claim.rates)
+
+
+def test_a_printed_effect_has_the_error_of_both_its_rates():
+    found = paper("personnet")
+    effect, error = printed_effect(found, found.claims[0])  # Table III: 71.14 and 65.0 % of 100 people each
+    assert effect == pytest.approx(71.14 - 65.0)
+    assert error == pytest.approx(100 * ((0.7114 * 0.2886 + 0.65 * 0.35) / 100) ** 0.5)
+    found = paper("casn")
+    assert printed_effect(found, found.claims[0]) == (4.5, pytest.approx(float("nan"), nan_ok=True))
 
 
 def test_a_row_that_no_claim_compares_has_few_trials(tmp_path):

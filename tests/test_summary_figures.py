@@ -32,7 +32,8 @@ def claim(group, outcome, mean=NAN, low=NAN, high=NAN, printed=NAN, error=NAN, m
         "printed": printed,
         "printed_se": error,
         "margin": margin,
-        "note": f"note on {outcome}",
+        "replicates": int(np.isfinite(mean)) + int(np.isfinite(low)),
+        "planned": 5,
     }
 
 
@@ -69,7 +70,13 @@ def test_a_forest_has_every_claim_once_in_its_group(claims):
     labels = dict(zip((text.get_text() for text in axes.get_yticklabels()), axes.get_yticks(), strict=True))
     assert list(labels) == ["A is supported", "A is preliminary", "B is not run"]
     assert list(labels.values()) == [1, 2, 4]  # 0 and 3 are the groups' own lines
-    assert {"A ", "B ", "note on supported", "note on preliminary", "note on not run"} <= set(texts(figure))
+    assert {"A ", "B ", "supported, 2 of 5", "preliminary, 1 of 5", "not run"} <= set(texts(figure))
+
+
+def test_a_forest_without_groups_has_no_lines_of_theirs(claims):
+    (axes,) = figures.forest(claims.drop(columns="group")).axes
+    assert list(axes.get_yticks()) == [0, 1, 2]
+    assert axes.get_ylim() == (2.7, -0.7)
 
 
 def test_a_forest_draws_our_effect_and_the_printed_one_with_their_intervals(claims):

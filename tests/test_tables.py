@@ -307,10 +307,11 @@ def test_effects_are_those_of_the_table_and_unknown_where_nothing_ran(make: Make
     beats, found = got.loc["beats"], verdicts(PAPER, results)["beats"]
     assert isinstance(found, Verdict)
     assert (beats["mean"], beats["low"], beats["high"]) == (pytest.approx(5.0), found.low, found.high)
-    assert beats[["statement", "printed", "verdict", "replicates"]].tolist() == ["A beats B", 6.0, "preliminary", 2]
+    assert beats[["statement", "printed", "outcome"]].tolist() == ["A beats B", 6.0, "preliminary"]
+    assert beats[["replicates", "planned"]].tolist() == [2, 5]
     missing = got.loc["missing"]
-    assert missing[["mean", "low", "high", "printed", "verdict"]].isna().all()
-    assert missing.replicates == 0
+    assert missing[["mean", "low", "high", "printed", "printed_se"]].isna().all()
+    assert (missing.outcome, missing.replicates) == ("not run", 0)
     one = {key: trials[:1] for key, trials in results.items()}
     assert claim_effects(PAPER, one).loc["beats", ["mean", "low", "high"]].isna().tolist() == [False, True, True]
 
@@ -318,11 +319,11 @@ def test_effects_are_those_of_the_table_and_unknown_where_nothing_ran(make: Make
 def test_smoke_runs_and_arms_that_differ_have_effects_without_a_verdict(make: Make) -> None:
     smoke = {"table4/a": make(A, [0.3] * 5, profile="smoke"), "table4/b": make(B, [0.2] * 5, profile="smoke")}
     got = claim_effects(PAPER, smoke).loc["beats"]
-    assert (got["mean"], got.verdict) == (pytest.approx(10.0), "no verdict")
+    assert (got["mean"], got.outcome) == (pytest.approx(10.0), "no verdict")
     mixed = {"table4/a": make(A, [0.3]), "table4/b": make(B, [0.2], profile="gpu")}
     got = claim_effects(PAPER, mixed).loc["beats"]
     assert np.isnan(got["mean"])
-    assert (got.verdict, got.replicates) == ("no verdict", 0)
+    assert (got.outcome, got.replicates) == ("no verdict", 0)
 
 
 def test_predictions_stand_in_the_order_of_the_claims_under_short_names() -> None:

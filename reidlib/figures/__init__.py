@@ -5,7 +5,7 @@ colour says, a mark or a line style says too: the figures survive a black-and-wh
 """
 
 from reidlib.figures.attention import attended, profiles
-from reidlib.figures.charts import bar_panels, bars, cmc_curves, convergence, dots, effects, leads, recall_curves
+from reidlib.figures.charts import bar_panels, bars, cmc_curves, convergence, dots, leads, recall_curves
 from reidlib.figures.look import style
 from reidlib.figures.nuisances import losses, nuisance_curves
 from reidlib.figures.pairs import pair_stages, paired_maps

@@ -1,19 +1,17 @@
-"""Figures with axes: CMC and convergence curves, single runs as dots, effect sizes."""
+"""Figures with axes: CMC and convergence curves, single runs as dots, intervals."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from reidlib.figures.look import BLACK, BLUE, GREY, PALE, VERMILLION, WIDTH, look, one_panel
+from reidlib.figures.look import BLACK, BLUE, GREY, WIDTH, look, one_panel
 
 AXIS_LABELS = {
     "step": "training step",
@@ -243,59 +241,8 @@ def recall_curves(measured: pd.DataFrame, exact: float, *, depth: int = 10) -> F
     return figure
 
 
-def effects(claims: pd.DataFrame, *, unit: str = "points") -> Figure:
-    """One line a claim: our effect with its interval, the paper's own with its sampling error below it.
-
-    claims: columns `statement`, `mean`, `low`, `high` (ours; NaN where not run), `margin`; and, if known,
-    `printed`, `printed_se` (one standard error; drawn as ± 1.96 of it), `verdict`, `replicates`. All in `unit`.
-    The shaded band is ± the claim's margin, inside which a difference is called negligible.
-    """
-    missing = {"statement", "mean", "low", "high", "margin"} - set(claims.columns)
-    if missing:
-        raise ValueError(f"the claims have no column {sorted(missing)}; they have {', '.join(claims.columns)}")
-    figure, axes = one_panel(0.55 * len(claims) + 1.1)
-    axes.axvline(0, color=BLACK, linewidth=0.8)
-    for y, claim in enumerate(claims.to_dict("records")):
-        margin = float(claim["margin"])
-        band = Rectangle((-margin, y - 0.42), 2 * margin, 0.84, color=PALE, linewidth=0, zorder=0.5, gid="margin")
-        axes.add_patch(band)
-        ours, theirs = y - 0.13, y + 0.2
-        if np.isfinite(claim["mean"]):
-            axes.plot([claim["low"], claim["high"]], [ours, ours], color=BLUE, linewidth=2, gid="interval")
-            axes.plot(claim["mean"], ours, "o", color=BLUE, markersize=6, gid="effect")
-        elif not _known(claim, "verdict"):
-            axes.text(margin, ours, "  not run", color=GREY, va="center", fontsize=8, style="italic")
-        if _known(claim, "printed"):
-            printed = claim["printed"]
-            if _known(claim, "printed_se"):
-                reach = 1.96 * claim["printed_se"]
-                ends = [printed - reach, printed + reach]
-                axes.plot(ends, [theirs, theirs], "--", color=VERMILLION, linewidth=1.2, gid="printed interval")
-            axes.plot(printed, theirs, "D", color=VERMILLION, mfc="white", ms=5.5, mew=1.4, gid="printed")
-        note = [str(claim["verdict"])] if _known(claim, "verdict") else []
-        if _known(claim, "replicates") and claim["replicates"]:
-            note.append(_count(int(claim["replicates"]), "replicate"))
-        axes.text(1.02, y, "\n".join(note), transform=axes.get_yaxis_transform(), va="center", fontsize=8)
-    axes.set_yticks(range(len(claims)), [textwrap.fill(text, 36) for text in claims["statement"]])
-    axes.tick_params(axis="y", length=0)
-    axes.grid(False, axis="y")
-    axes.set(xlabel=f"difference ({unit}); right of 0: as the paper says", ylim=(len(claims) - 0.5, -0.5))
-    axes.margins(x=0.06)
-    handles = [
-        Line2D([], [], color=BLUE, marker="o", linewidth=2, label="ours, 95 % interval"),
-        Line2D([], [], color=VERMILLION, marker="D", mfc="white", ls="--", label="as printed (other data), ± 1.96 SE"),
-        Patch(color=PALE, label="negligible (± margin)"),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    return figure
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _known(record: Mapping[Any, Any], key: str) -> bool:
-    return key in record and bool(pd.notna(record[key]))
 
 
 def _curves(frame: pd.DataFrame, axes: Axes, x: str, y: str) -> None:

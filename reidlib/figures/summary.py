@@ -73,32 +73,34 @@ def outcome_bars(counts: pd.DataFrame) -> Figure:
 
 
 def forest(claims: pd.DataFrame) -> Figure:
-    """Every claim on a line of its own, in groups: what was measured, with its interval, above what the paper prints.
+    """Every claim on a line of its own: what was measured, with its interval, above what the paper prints.
 
-    claims: columns `group`; `statement`; `outcome`, of OUTCOMES; `mean`, `low`, `high` (NaN where there is none);
-    `printed` and `printed_se` (one standard error, drawn as ± 1.96 of it; both NaN where unknown); `margin`; `note`,
-    written at the right. All effects in points, on an axis that is linear within one point and logarithmic beyond.
-    ValueError for a missing column, an unknown outcome, or no claim.
+    claims: columns `statement`; `outcome`, of OUTCOMES; `mean`, `low`, `high` (NaN where there is none); `printed` and
+    `printed_se` (one standard error, drawn as ± 1.96 of it; NaN where unknown); `margin`; `replicates` and `planned`;
+    and, if they come in groups, `group`. All effects in points, on an axis that is linear within one point and
+    logarithmic beyond. ValueError for a missing column, an unknown outcome, or no claim.
     """
-    wanted = {"group", "statement", "outcome", "mean", "low", "high", "printed", "printed_se", "margin", "note"}
+    wanted = {"statement", "outcome", "mean", "low", "high", "printed", "printed_se", "margin", "replicates", "planned"}
     if missing := wanted - set(claims.columns):
         raise ValueError(f"the claims have no column {sorted(missing)}; they have {', '.join(claims.columns)}")
     if claims.empty:
         raise ValueError("no claim was given; give at least one")
     _known(claims["outcome"].unique())
-    groups = list(dict.fromkeys(claims["group"]))
-    figure, axes = one_panel(0.29 * (len(claims) + len(groups)) + 1.1)
+    grouped = claims if "group" in claims else claims.assign(group="")
+    groups = list(dict.fromkeys(grouped["group"]))
+    figure, axes = one_panel(0.29 * (len(claims) + sum(map(bool, groups))) + 1.1)
     axes.axvline(0, color=BLACK, linewidth=0.8)
     places, labels, y = [], [], 0
     for group in groups:
-        axes.text(0, y, f"{group} ", transform=axes.get_yaxis_transform(), ha="right", va="center", fontweight="bold")
-        axes.axhline(y - 0.5, color=GREY, linewidth=0.6)
-        for claim in claims[claims["group"] == group].to_dict("records"):
+        if group:
+            axes.text(0, y, f"{group} ", transform=axes.get_yaxis_transform(), ha="right", va="center", weight="bold")
+            axes.axhline(y - 0.5, color=GREY, linewidth=0.6)
             y += 1
+        for claim in grouped[grouped["group"] == group].to_dict("records"):
             _claim(axes, y, claim)
             places.append(y)
             labels.append(textwrap.fill(claim["statement"], 56))
-        y += 1
+            y += 1
     axes.set_yticks(places, labels, fontsize=7)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -141,7 +143,8 @@ def _claim(axes: Axes, y: float, claim: Mapping[Any, Any]) -> None:
             axes.plot(ends, [theirs, theirs], ":", color=BLACK, linewidth=1, gid="printed interval")
         axes.plot(claim["printed"], theirs, "D", color=BLACK, mfc="white", ms=4, mew=0.9, gid="printed")
     style: dict[str, Any] = {"color": GREY, "style": "italic"} if claim["outcome"] == "not run" else {}
-    axes.text(1.02, y, claim["note"], transform=axes.get_yaxis_transform(), va="center", fontsize=7, **style)
+    note = claim["outcome"] + (f", {claim['replicates']} of {claim['planned']}" if claim["replicates"] else "")
+    axes.text(1.02, y, note, transform=axes.get_yaxis_transform(), va="center", fontsize=7, **style)
 
 
 def _ends(axes: Axes) -> list[float]:

@@ -17,6 +17,7 @@ def claim(
     pairs: Iterable[tuple[str, str]],
     printed: float | None = None,
     *,
+    rates: tuple[tuple[str, str], ...] = (),
     measure: str = "mean_ap",
     relation: Literal["greater", "similar"] = "greater",
     replicates: int = 5,
@@ -36,6 +37,7 @@ def claim(
         relation=relation,
         margin=1.0 if printed is None else min(1.0, max(0.3, printed / 2)),
         printed_effect=printed,
+        rates=rates,
         replicates=10 if printed is not None and printed < 2 else replicates,
         added=printed is None if added is None else added,
     )
