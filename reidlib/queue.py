@@ -110,7 +110,8 @@ class Queue:
     def work(self, *, minutes: float | None = None, devices: int = 1, progress: bool = True) -> Iterator[str]:
         """Do the jobs and say how it goes, a line each; after `minutes` none is begun, and the one begun is finished.
 
-        What another process is at is passed over, and looked at again at the end. A job that fails does not keep the
+        What another process is at is passed over, and looked at again at the end; for a pre-training that it is at,
+        this one waits once nothing else is left. A job that fails does not keep the
         others from being done; RuntimeError at the end says how many did. OSError at once where the disk is full.
         """
         if (minutes is not None and not minutes >= 0) or devices < 1:
@@ -122,6 +123,7 @@ class Queue:
 
     def _work(self, failed: list[Job], minutes: float | None, devices: int, progress: bool) -> Iterator[str]:
         began, left = time.monotonic(), self.jobs
+        patient = self.again  # of which there is one round
         while left:
             passed = []
             for job in left:
@@ -129,7 +131,7 @@ class Queue:
                     yield f"stopped after {minutes:g} minutes: {self._remains()}"
                     return
                 with ExitStack() as held:
-                    if not held.enter_context(self.study.store.claim(job.recipe)) or not self._free(job):
+                    if not held.enter_context(self.study.store.claim(job.recipe)) or not self._free(job, patient):
                         passed.append(job)
                         continue
                     if not self.again and self.study.done(job):
@@ -145,17 +147,18 @@ class Queue:
                 self.finished.add(fingerprint(job.recipe))
                 self.clock.see(run)
                 yield f"{job}: {_scores(job, run)} ({run.record['seconds']:.0f} s); {self._remains()}"
-            if len(passed) == len(left) or self.again:
+            if self.again or (patient and len(passed) == len(left)):
                 break
+            patient = len(passed) == len(left)
             left = passed
         for job in passed if left else []:
             yield f"{job}: another process is at it"
 
-    def _free(self, job: Job) -> bool:
-        """Whether no other process trains a recipe that the job starts from; for pre-training everybody waits."""
-        own = [parent for parent in ancestors(job.recipe) if parent.system == job.recipe.system]
+    def _free(self, job: Job, patient: bool) -> bool:
+        """Whether no other process trains a recipe that the job starts from; the patient wait for pre-training."""
+        first = [one for one in ancestors(job.recipe) if one.system == job.recipe.system or not patient]
         with ExitStack() as held:
-            return all(held.enter_context(self.study.store.claim(parent)) for parent in own)
+            return all(held.enter_context(self.study.store.claim(one)) for one in first)
 
     def _remains(self) -> str:
         left = self.left()

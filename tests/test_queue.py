@@ -182,6 +182,14 @@ def test_pre_training_that_another_process_is_at_is_waited_for(tmp_path, trained
         assert [line.rpartition("; ")[2] for line in todo.work()] == ["1 of 1 done"]
 
 
+def test_what_needs_no_pre_training_of_another_process_comes_first(tmp_path, trained):
+    todo = laptop(tmp_path, "casn/densenet/ide", "casn/table3/market-ide", seeds="0")
+    dense, ide = todo.jobs
+    assert dense.row.key == "densenet/ide"
+    with held_elsewhere(tmp_path, ancestors(dense.recipe)[0]):
+        assert [line.partition(":")[0] for line in todo.work()] == [str(ide), str(dense)]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), FileNotFoundError("1.jpg is gone")])
 def test_a_run_that_fails_does_not_keep_the_others_from_being_made(tmp_path, trained, monkeypatch, error):
     todo, do = laptop(tmp_path, "personnet/table4/pixels"), Study.do
