@@ -149,9 +149,9 @@ def _printed_text(effect: float, error: float) -> str:
 
 
 def _at_twice(claim: Claim, results: Results) -> str:
-    """The differences of networks trained for twice as long, in points, a pair each; "not run" where one was not."""
+    """The differences of networks trained for twice as long, in points, a pair each; one "not run" if none was."""
     found = [_doubled(claim, pair, results) for pair in claim.pairs]
-    return NOT_RUN if None in found else ", ".join(f"{one:+.1f}" for one in found)
+    return ", ".join(NOT_RUN if one is None else f"{one:+.1f}" for one in found) if set(found) != {None} else NOT_RUN
 
 
 def twice_as_long(paper: Paper, results: Results) -> str:

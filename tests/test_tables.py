@@ -401,6 +401,9 @@ def test_rows_trained_for_twice_as_long_can_take_a_verdict_back(make: Make) -> N
     got = claims_table(PAPER, results).loc["beats"]
     assert got["at twice the length"] == "+3.0"
     assert got["verdict"].startswith("mechanism supported")
+    two = replace(PAPER, claims=(replace(CLAIMS[0], pairs=(("table4/a", "table4/b"), ("table4/a", "other/c"))),))
+    got = claims_table(two, results | {"other/c": b}).loc["beats"]
+    assert got["at twice the length"] == "+3.0, not run"
     results |= {"doubled/table4/a": [Trial(None)]}
     assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
 
