@@ -208,6 +208,7 @@ def test_every_row_names_its_printed_counterpart_and_every_claim_its_rows(key):
         compared = [found.row(name) for pair in claim.pairs for name in pair]
         assert all(len(wanted.trials(row, "laptop")) >= claim.replicates for row in compared)
         assert 0.3 <= claim.margin <= 1.0
+        assert (printed_effect(found, claim)[1] > 0) == bool(claim.rates)  # NaN without
         if claim.printed_effect is not None:
             assert claim.margin == min(1.0, max(0.3, abs(claim.printed_effect) / 2))
             assert printed_effect(found, claim)[0] == pytest.approx(claim.printed_effect)
@@ -219,6 +220,10 @@ def test_a_printed_effect_has_the_error_of_both_its_rates():
     effect, error = printed_effect(found, found.claims[0])  # Table III: 71.14 and 65.0 % of 100 people each
     assert effect == pytest.approx(71.14 - 65.0)
     assert error == pytest.approx(100 * ((0.7114 * 0.2886 + 0.65 * 0.35) / 100) ** 0.5)
+    found = paper("midlevel")  # 64.2 % of 971 people across datasets, 63.2 % of 100 at home
+    effect, error = printed_effect(found, next(claim for claim in found.claims if claim.key == "cross-dataset"))
+    assert effect == pytest.approx(64.2 - 63.2)
+    assert error == pytest.approx(100 * (0.642 * 0.358 / 971 + 0.632 * 0.368 / 100) ** 0.5)
     found = paper("casn")
     assert printed_effect(found, found.claims[0]) == (4.5, pytest.approx(float("nan"), nan_ok=True))
 
