@@ -21,6 +21,7 @@ from reidlib.tables import (
     value,
 )
 from reidlib.verdicts import (
+    DECIDED,
     Verdict,
     conjunction,
     correct,
@@ -149,9 +150,10 @@ def _printed_text(effect: float, error: float) -> str:
 
 
 def _at_twice(claim: Claim, results: Results) -> str:
-    """The differences of networks trained for twice as long, in points, a pair each; one "not run" if none was."""
+    """What twice the length makes of the difference of each pair, in points; one "not run" where none was run."""
     found = [_doubled(claim, pair, results) for pair in claim.pairs]
-    return ", ".join(NOT_RUN if one is None else f"{one:+.1f}" for one in found) if set(found) != {None} else NOT_RUN
+    said = [NOT_RUN if one is None else f"{one[0]:+.1f} → {one[1]:+.1f}" for one in found]
+    return NOT_RUN if set(said) == {NOT_RUN} else ", ".join(said)
 
 
 def twice_as_long(paper: Paper, results: Results) -> str:
@@ -173,12 +175,20 @@ def twice_as_long(paper: Paper, results: Results) -> str:
     return said + short * bool(len(found) > 2 and np.median(found) > 1)
 
 
-def _doubled(claim: Claim, pair: tuple[str, str], results: Results) -> float | None:
-    """How far one pair of a claim's rows lies apart when trained for twice as long, in points; None where not run."""
-    arms = [results.get(f"{DOUBLED}/{key}", ()) for key in pair]
-    scores = [tuple(value(trial, FIRST, claim.measure) for trial in trials) for trials in zip(*arms, strict=False)]
-    differences = [a - b for a, b in scores if a is not None and b is not None]
-    return float(np.mean(differences)) if differences else None
+def _doubled(claim: Claim, pair: tuple[str, str], results: Results) -> tuple[float, float] | None:
+    """How far a pair of a claim's rows lies apart, in points, in the trials that were also run for twice as long, and
+    in these; None where there are none. What sets one trial apart from the others is in both.
+    """
+    found = []
+    rows = [*pair, *(f"{DOUBLED}/{key}" for key in pair)]
+    for trials in zip(*(results.get(key, ()) for key in rows), strict=False):
+        scores = [value(trial, FIRST, claim.measure) for trial in trials]
+        if None not in scores:
+            found.append((scores[0] - scores[1], scores[2] - scores[3]))  # type: ignore[operator]
+    if not found:
+        return None
+    once, twice = np.mean(found, axis=0)
+    return float(once), float(twice)
 
 
 def _judge(claim: Claim, results: Results) -> Verdict | str:
@@ -205,7 +215,7 @@ def _start_apart(a: Trial, b: Trial) -> bool:
     return len(made) > 1 and first["recipe"].get("parent") == second["recipe"].get("parent")
 
 
-def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], doubled: float | None) -> Verdict:
+def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], doubled: tuple[float, float] | None) -> Verdict:
     first, second = (np.array([value(pair[arm], FIRST, claim.measure) for pair in both], float) for arm in (0, 1))
     # Rule 7 is about accuracies: near chance or near 100 % two arms cannot differ. Other measures have no such ends.
     baseline = [scores["rank1"] for _, trial in both if claim.measure in (scores := trial.metrics(FIRST) or {})]
@@ -252,7 +262,8 @@ def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results) -> str:
     reason = f" ({got.reason})" if got.reason else ""
     if synthetic(data):
         what = f"mechanism {got.outcome}" if got.outcome in ("supported", "contradicted") else got.outcome
-        return f"{what} {where}{reason}{needed}; printed claim untested"
+        untested = "; printed claim untested" if got.outcome in DECIDED else ""
+        return f"{what} {where}{reason}{needed}{untested}"
     if got.outcome == "supported" and _reproduced(paper, claim, results, data, profile):
         return f"reproduced {where}"
     return f"{got.outcome} {where}{reason}{needed}"

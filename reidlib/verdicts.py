@@ -16,15 +16,17 @@ from reidlib.names import choose
 Relation = Literal["greater", "similar"]
 Outcome = Literal["supported", "contradicted", "negligible", "undecided", "preliminary", "no verdict"]
 DECIDED = ("supported", "contradicted", "negligible")
+TESTED = (*DECIDED, "undecided")  # with all replicates, and judged by the rule
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What paired differences say about one claim.
 
-    low, high: the two-sided t interval of the mean. p: two-sided, of the test that could have decided; Holm
-    compares it with 1 - level. required: replicates that would decide if mean and spread stayed as they are,
-    None where none up to 1000 would or nothing is open. detectable: effect found with 80 % power.
+    low, high: the two-sided t interval of the mean. p: two-sided, of the test that the outcome rests on, and of an
+    undecided one the larger of those that could have decided; Holm compares it with 1 - level. required: replicates
+    that would decide if mean and spread stayed as they are, None where none up to 1000 would or nothing is open.
+    detectable: effect found with 80 % power.
     """
 
     outcome: Outcome
@@ -49,7 +51,7 @@ def verdict(
     level: float = 0.95,
     planned: int | None = None,
     baseline_rank1: float | None = None,
-    doubled: float | None = None,
+    doubled: tuple[float, float] | None = None,
 ) -> Verdict:
     """Decide a claim from one difference a replicate (claimed arm minus baseline).
 
@@ -58,8 +60,8 @@ def verdict(
     interval lies inside +-margin, contradicted where it lies wholly outside.
     test_variance: of the mean difference over the people of one fixed test set (`cluster_variance`), None where
     every replicate has a test set of its own. planned: replicates fixed beforehand; fewer are preliminary.
-    baseline_rank1: fraction; outside 0.1-0.9 there is no verdict. doubled: the mean difference under a doubled
-    schedule; no verdict where its sign differs.
+    baseline_rank1: fraction; outside 0.1-0.9 there is no verdict. doubled: the mean difference in the trials that
+    were also run under a doubled schedule, and in these; no verdict where the sign turns.
     """
     values = np.asarray(differences, float)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
@@ -74,15 +76,16 @@ def verdict(
     variance, fixed = float(values.var(ddof=1)), float(test_variance or 0.0)
     error, df = _error(variance, fixed, count)
     half = float(stdtrit(df, (1 + level) / 2) * error)
+    outcome = _outcome(mean, half, margin, relation)
     found = Verdict(
-        outcome=_outcome(mean, half, margin, relation),
+        outcome=outcome,
         mean=mean,
         low=mean - half,
         high=mean + half,
         replicates=count,
         margin=margin,
         df=df,
-        p=_p(mean, error, df, margin, relation),
+        p=_p(mean, error, df, margin, relation, outcome),
         detectable=half + float(stdtrit(df, 0.8) * error),
     )
     if planned is not None and count < planned:
@@ -90,8 +93,8 @@ def verdict(
     if baseline_rank1 is not None and not 0.1 <= baseline_rank1 <= 0.9:
         reason = f"the baseline's rank-1 is {100 * baseline_rank1:.1f} %, outside 10-90 %"
         return replace(found, outcome="no verdict", reason=reason)
-    if doubled is not None and doubled * mean < 0:
-        return replace(found, outcome="no verdict", reason="a doubled schedule flips the sign")
+    if doubled is not None and doubled[0] * doubled[1] < 0:
+        return replace(found, outcome="no verdict", reason="the sign turns at twice the length")
     if found.outcome == "undecided":
         return replace(found, required=_required(mean, variance, fixed, count, margin, relation, level))
     return found
@@ -119,17 +122,19 @@ def _outcome(mean: float, half: float, margin: float, relation: Relation) -> Out
     return "negligible" if inside else "undecided"
 
 
-def _p(mean: float, error: float, df: float, margin: float, relation: Relation) -> float:
-    """Two-sided p-value of the test a decision would rest on.
+def _p(mean: float, error: float, df: float, margin: float, relation: Relation, outcome: Outcome) -> float:
+    """Two-sided p-value of the test that the outcome rests on: of a mean inside the margin, or of one away from it.
 
-    Inside and outside the margin (or zero and outside) cannot both be true, so that at most one of the two
-    tests is of a true hypothesis and the smaller p-value needs no correction of its own.
+    Of an undecided outcome the larger of both: what is open must not make it easier for Holm to decide another claim.
     """
     size, error = abs(mean), max(error, np.finfo(float).tiny)
     with np.errstate(over="ignore"):  # of replicates that agree to the last digit, where infinity is right
         inside = 2 * stdtr(df, (size - margin) / error)
         other = 2 * stdtr(df, ((margin - size) if relation == "similar" else -size) / error)
-    return float(min(1.0, inside, other))
+    if outcome == "undecided":
+        return float(min(1.0, max(inside, other)))
+    within = outcome == ("supported" if relation == "similar" else "negligible")
+    return float(inside if within else other)
 
 
 def _required(
@@ -154,33 +159,40 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def conjunction(parts: Sequence[Verdict], level: float = 0.95) -> Verdict:
-    """The verdict of a claim whose every part must hold, with the numbers of its weakest part.
+    """The verdict of a claim whose every part must hold, with the numbers of the weakest part among those it rests on.
 
-    Supported where all parts are (its p is the largest of theirs); contradicted by one reversal that is
-    significant after Holm over the parts; negligible where every part is decided and one is negligible.
+    Contradicted by one reversal that is significant after Holm over the parts, whatever the others say. Else without a
+    verdict, or preliminary, where a part is; supported where all parts are (its p is the largest of theirs); negligible
+    where every part is decided and one is negligible.
     """
     if not parts:
         raise ValueError("a conjunction needs at least one part")
     if len(parts) == 1:
         return parts[0]
-    weakest = min(parts, key=lambda part: part.mean)
+    adjusted = holm([part.p if part.outcome in TESTED else 1.0 for part in parts])
+    found = [replace(part, p=float(p)) for part, p in zip(parts, adjusted, strict=True)]
+    if reversals := [part for part in found if part.outcome == "contradicted" and part.p <= 1 - level]:
+        p = min(part.p for part in reversals)
+        return replace(_weakest(reversals), p=p, reason=f"{len(reversals)} of {len(parts)} parts reversed")
     for outcome in ("no verdict", "preliminary"):
-        for part in parts:
-            if part.outcome == outcome:
-                return replace(weakest, outcome=part.outcome, reason=part.reason)
+        if open_ := [part for part in parts if part.outcome == outcome]:
+            weakest = _weakest(open_)
+            where = f" in {len(open_)} of {len(parts)} parts" if len(open_) < len(parts) else ""
+            return replace(weakest, reason=weakest.reason + where)
+    weakest, largest = _weakest(parts), max(part.p for part in parts)
     if all(part.outcome == "supported" for part in parts):
-        return replace(weakest, p=max(part.p for part in parts))
-    adjusted = holm([part.p for part in parts])
-    for part, p in sorted(zip(parts, adjusted, strict=True), key=lambda pair: pair[1]):
-        if part.outcome == "contradicted" and p <= 1 - level:
-            return replace(part, p=float(p), reason="one part is reversed")
+        return replace(weakest, p=largest)
     if all(part.outcome in ("supported", "negligible") for part in parts):
         count = sum(part.outcome == "negligible" for part in parts)
         reason = f"{count} of {len(parts)} parts negligible"
-        return replace(weakest, outcome="negligible", p=max(part.p for part in parts), reason=reason)
+        return replace(weakest, outcome="negligible", p=largest, reason=reason)
     needs = [part.required for part in parts if part.outcome == "undecided"]
     required = max(need for need in needs if need is not None) if needs and None not in needs else None
-    return replace(weakest, outcome="undecided", required=required)
+    return replace(weakest, outcome="undecided", p=largest, required=required)
+
+
+def _weakest(parts: Sequence[Verdict]) -> Verdict:
+    return min(parts, key=lambda part: part.mean)
 
 
 def correct(verdicts: Sequence[Verdict], claims: int, level: float = 0.95) -> list[Verdict]:
@@ -189,12 +201,12 @@ def correct(verdicts: Sequence[Verdict], claims: int, level: float = 0.95) -> li
     claims: how many the paper has. All count, also those that were not compared or may have no verdict (as p = 1):
     what becomes of one claim must not make it easier to decide another.
     """
-    tested = [index for index, item in enumerate(verdicts) if item.outcome in (*DECIDED, "undecided")]
+    tested = [index for index, item in enumerate(verdicts) if item.outcome in TESTED]
     result = list(verdicts)
     adjusted = holm([*(verdicts[index].p for index in tested), *[1.0] * (claims - len(tested))])
     for index, p in zip(tested, adjusted, strict=False):
         if result[index].outcome in DECIDED and p > 1 - level:
-            reason = f"{result[index].outcome} alone, not among {claims} claims (Holm)"
+            reason = f"{result[index].outcome} by itself, not after Holm over {claims} claims"
             result[index] = replace(result[index], outcome="undecided", reason=reason)
     return result
 

@@ -121,7 +121,7 @@ def test_a_table_is_drawn_with_what_its_cells_are():
     [
         ("mechanism supported on plaza/laptop; printed claim untested", "supported"),
         ("contradicted on market1501/paper", "contradicted"),
-        ("undecided on plaza/laptop (supported alone, not among 9 claims (Holm))", ""),
+        ("undecided on plaza/laptop (supported by itself, not after Holm over 9 claims)", ""),
     ],
 )
 def test_a_verdict_has_the_class_of_its_outcome(said, kind):

@@ -395,17 +395,26 @@ def test_rows_trained_for_twice_as_long_can_take_a_verdict_back(make: Make) -> N
     assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
     results |= {"doubled/table4/a": b[:1], "doubled/table4/b": a[:1]}
     got = claims_table(PAPER, results).loc["beats"]
-    assert got["at twice the length"] == "-3.0"
-    assert got["verdict"] == "no verdict: a doubled schedule flips the sign"
+    assert got["at twice the length"] == "+3.0 → -3.0"
+    assert got["verdict"] == "no verdict: the sign turns at twice the length"
     results |= {"doubled/table4/a": a[:1], "doubled/table4/b": b[:1]}
     got = claims_table(PAPER, results).loc["beats"]
-    assert got["at twice the length"] == "+3.0"
+    assert got["at twice the length"] == "+3.0 → +3.0"
     assert got["verdict"].startswith("mechanism supported")
     two = replace(PAPER, claims=(replace(CLAIMS[0], pairs=(("table4/a", "table4/b"), ("table4/a", "other/c"))),))
     got = claims_table(two, results | {"other/c": b}).loc["beats"]
-    assert got["at twice the length"] == "+3.0, not run"
+    assert got["at twice the length"] == "+3.0 → +3.0, not run"
     results |= {"doubled/table4/a": [Trial(None)]}
     assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
+
+
+def test_twice_the_length_is_set_beside_the_same_trial_not_beside_the_mean(make: Make) -> None:
+    """A trial in which the difference is another than in the mean says nothing of the length."""
+    a, b = make(A, [0.26, 0.31, 0.32, 0.30, 0.31]), make(B, [0.27, 0.28, 0.28, 0.27, 0.28])
+    results = {"table4/a": a, "table4/b": b, "doubled/table4/a": make(A, [0.25]), "doubled/table4/b": b[:1]}
+    got = claims_table(PAPER, results).loc["beats"]
+    assert got["at twice the length"] == "-1.0 → -2.0"
+    assert got["verdict"].startswith("undecided")
 
 
 def test_what_twice_the_length_changes_is_told_in_a_sentence(make: Make) -> None:

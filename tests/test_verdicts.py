@@ -1,5 +1,7 @@
 """The verdict rule: hand-worked cases, scipy as oracle, and its error rate on simulated replicates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,6 +24,13 @@ PROTOTYPE = [2.3, 0.6, -0.3, 2.5, 2.4, 1.3]  # paired mAP differences of six see
 
 def part(outcome: str, p: float = 0.01, mean: float = 1.0, required: int | None = None, reason: str = "") -> Verdict:
     return Verdict(outcome, mean, 0.0, 0.0, 5, 1.0, p=p, required=required, reason=reason)  # type: ignore[arg-type]
+
+
+def two_one_sided(values: list[float], margin: float) -> float:
+    """SciPy's p of a mean inside the margin, doubled as intervals of 95 % are two-sided."""
+    upper = stats.ttest_1samp(values, margin, alternative="less").pvalue
+    lower = stats.ttest_1samp(values, -margin, alternative="greater").pvalue
+    return 2 * max(upper, lower)
 
 
 def test_the_interval_and_p_value_are_the_paired_t_tests() -> None:
@@ -68,9 +77,18 @@ def test_outcomes(differences: list[float], relation: str, outcome: str) -> None
 
 def test_the_p_value_of_an_equivalence_is_the_two_one_sided_tests() -> None:
     values = [0.1, -0.2, 0.3, 0.0]
-    upper = stats.ttest_1samp(values, 1.0, alternative="less").pvalue
-    lower = stats.ttest_1samp(values, -1.0, alternative="greater").pvalue
-    assert verdict(values, 1.0, "similar").p == pytest.approx(2 * max(upper, lower))
+    assert verdict(values, 1.0, "similar").p == pytest.approx(two_one_sided(values, 1.0))
+
+
+def test_the_p_value_is_that_of_the_test_the_outcome_rests_on() -> None:
+    small = [0.7, 0.8, 0.9, 0.75, 0.85]  # far from zero, and barely inside the margin
+    got = verdict(small, 1.0)
+    assert (got.outcome, got.p) == ("negligible", pytest.approx(two_one_sided(small, 1.0)))
+    assert got.p > 3 * stats.ttest_1samp(small, 0.0).pvalue
+    open_ = [0.2, 0.5, 0.9, 1.3, 0.4]  # away from zero, but neither at the margin nor inside it
+    got = verdict(open_, 1.0)
+    assert (got.outcome, got.p) == ("undecided", pytest.approx(two_one_sided(open_, 1.0)))
+    assert stats.ttest_1samp(open_, 0.0).pvalue < 0.05 < got.p
 
 
 def test_a_decision_and_its_p_value_agree() -> None:
@@ -115,8 +133,9 @@ def test_no_verdict_where_the_comparison_means_nothing() -> None:
         got = verdict([2.0, 2.1, 1.9], 1.0, baseline_rank1=rank1)
         assert got.outcome == "no verdict"
         assert "outside 10-90 %" in got.reason
-    assert verdict([2.0, 2.1, 1.9], 1.0, baseline_rank1=0.5, doubled=1.0).outcome == "supported"
-    assert verdict([2.0, 2.1, 1.9], 1.0, doubled=-1.0).outcome == "no verdict"
+    assert verdict([2.0, 2.1, 1.9], 1.0, baseline_rank1=0.5, doubled=(2.0, 1.0)).outcome == "supported"
+    assert verdict([2.0, 2.1, 1.9], 1.0, doubled=(2.0, -1.0)).outcome == "no verdict"
+    assert verdict([2.0, 2.1, 1.9], 1.0, doubled=(-2.0, -1.0)).outcome == "supported"  # the length turned nothing
 
 
 @pytest.mark.parametrize(
@@ -139,7 +158,7 @@ def test_a_decision_that_does_not_survive_holm_is_undecided() -> None:
     found = [part("supported", 0.03), part("supported", 0.001), part("preliminary", 0.9), part("undecided", 0.5)]
     got = correct(found, 4)
     assert [item.outcome for item in got] == ["undecided", "supported", "preliminary", "undecided"]
-    assert "supported alone, not among 4 claims" in got[0].reason
+    assert got[0].reason == "supported by itself, not after Holm over 4 claims"
 
 
 def test_a_claim_without_a_verdict_still_counts_for_holm() -> None:
@@ -160,10 +179,28 @@ def test_a_conjunction_needs_every_part() -> None:
     # A reversal that Holm over the parts does not let stand decides nothing.
     weak = part("contradicted", 0.04, -2.0)
     assert conjunction([part("undecided", 0.5), part("undecided", 0.5), weak]).outcome == "undecided"
-    assert conjunction([supported, part("preliminary", reason="3 of 5 replicates")]).reason == "3 of 5 replicates"
     assert conjunction([supported]) is supported
     with pytest.raises(ValueError, match="at least one part"):
         conjunction([])
+
+
+def test_a_conjunction_shows_the_numbers_of_the_parts_it_rests_on() -> None:
+    supported, worse, worst = (
+        part("supported", 0.02, 2.0),
+        part("contradicted", 0.001, -2.0),
+        part("undecided", 0.9, -5.0),
+    )
+    early = part("preliminary", mean=1.5, reason="3 of 5 replicates")
+    got = conjunction([supported, worst, early])
+    assert (got.outcome, got.mean, got.reason) == ("preliminary", 1.5, "3 of 5 replicates in 1 of 3 parts")
+    assert conjunction([early, early]).reason == "3 of 5 replicates"
+    turned = part("no verdict", 0.001, 0.5, reason="the sign turns")
+    assert conjunction([worst, turned]).mean == 0.5
+    # A part that the rule cannot judge takes away no reversal that another part shows, and adds none.
+    got = conjunction([turned, worse, replace(worse, mean=-3.0), worst])
+    assert (got.outcome, got.mean, got.reason) == ("contradicted", -3.0, "2 of 4 parts reversed")
+    assert conjunction([turned, replace(worse, p=0.03)]).outcome == "no verdict"  # not after Holm over two parts
+    assert conjunction([supported, part("undecided", 0.5)]).p == 0.5
 
 
 # --- Error rates. A new seed moves the paired difference by 1.15 points (six prototype seeds). ---

@@ -46,7 +46,8 @@ def claim(
 def doubled(rows: Iterable[Row], claims: Iterable[Claim]) -> tuple[Row, ...]:
     """All rows that claims compare, trained for twice as long, their parents too: no verdict where that turns the sign.
 
-    One trial, since one trial of each arm tells a comparison that only holds early from one that stays.
+    One trial each, set beside the same trial at the usual length. Chance can turn a sign too: that costs a verdict and
+    never makes one.
     """
     compared = {key for claim in claims for pair in claim.pairs for key in pair}
     return tuple(
