@@ -262,18 +262,18 @@ class Profile:
         )
         # A row's own options win: they are what it compares.
         scaled = scaled.with_options(**{**dict(dict(self.options).get(recipe.system, ())), **dict(recipe.options)})
-        return scaled if self.pretraining is None else self._pretrained(scaled, self.pretraining)
+        return self._pretrained(scaled)
 
-    def _pretrained(self, scaled: Recipe, first: Recipe) -> Recipe:
+    def _pretrained(self, scaled: Recipe) -> Recipe:
         """The recipe from the pre-training of its trunk; without, where its options say so or nothing is trained.
 
         Random weights are every model's default, so that such a row is the same run as in a profile without any.
         """
-        chosen = dict(scaled.options)
+        chosen, first = dict(scaled.options), self.pretraining
         if chosen.get("pretrained") is False:
             del chosen["pretrained"]
             return replace(scaled, options=options(**chosen))
-        if scaled.parent is not None or not scaled.steps or "pretrained" in chosen:
+        if first is None or scaled.parent is not None or not scaled.steps or "pretrained" in chosen:
             return scaled
         own = {name: chosen[name] for name in ("trunk", "last_stride") if name in chosen}
         same = own.get("trunk") in (None, dict(first.options).get("trunk"))  # then one file of weights for every stride

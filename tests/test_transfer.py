@@ -1,5 +1,6 @@
 """What drawn people can tell: statistics against hand-worked cases and loops, figures read back from their artists."""
 
+from dataclasses import replace
 from itertools import permutations, product
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from reidlib.papers.orderings import ORDERINGS, Asked, Ordering, Printed
 from reidlib.recipe import Data, EvaluationSettings
 from reidlib.robustness import PLAIN, TABLE
 from reidlib.store import Trial
-from reidlib.study import paper
+from reidlib.study import PAPERS, paper, study
 
 MARKET = EvaluationSettings(Data("plaza", "small"))
 FLIPPED = EvaluationSettings(Data("plaza", "small"), protocol="market1501-flip")
@@ -46,6 +47,16 @@ def test_every_ordering_names_rows_there_are_and_printed_numbers_in_the_printed_
             row = paper(asked.paper).row(asked.key)
             assert asked.column < len(row.evaluations), item
     assert len(set(ORDERINGS)) == len(ORDERINGS)
+
+
+def test_both_rows_of_an_ordering_rank_the_same_queries_of_the_same_people():
+    chapters = {key: study(key, profile="laptop", recompute="no") for key in PAPERS}
+    for item in ORDERINGS:
+        asked = []
+        for key, row, column in item.rows:
+            settings = chapters[key].settings(chapters[key].paper.row(row), 0, "laptop")[column]
+            asked.append(replace(settings, protocol=settings.protocol.removesuffix("-flip")))
+        assert asked[0] == asked[1], f"{item.better} and {item.worse}"
 
 
 def test_a_number_that_is_not_printed_is_an_error():

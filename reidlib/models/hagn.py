@@ -94,7 +94,8 @@ class Linears(nn.Module):
 
     def __init__(self, windows: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        # Unstated: PyTorch's initial weights; no biases, as the released file's 75.83 M parameters say.
+        # No biases, as the released file's 75.83 M parameters say. The paper is silent on initial weights: PyTorch's,
+        # here and in `BatchNorms`; the released code draws the classifier's from N(0, 0.001), these from Kaiming's.
         self.weight = nn.Parameter(torch.empty(windows, inputs, outputs).uniform_(-(inputs**-0.5), inputs**-0.5))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ METRICS, PAIRS, PARTS, ATTENTION, HAGN = (
 )
 CASN_PCB = "CASN-PCB(CVPR19) [55] ResNet50"
 SINGLE_SHOT = 1  # of the rows on Market-1501 that both protocols score
-# The same methods on Market-1501's counterpart, for what a paper prints on a dataset where a row is wanting.
+# The same methods on Market-1501's counterpart, all ranking the same queries, for what a paper prints on a dataset where
+# a row is wanting.
 ON_MARKET = {
     "XQDA": Asked("baselines", "market/xqda"),
     "KISSME": Asked("baselines", "market/kissme"),
@@ -55,8 +56,8 @@ ON_MARKET = {
     "PersonNet": Asked("personnet", "table4/personnet"),
     "MidLevel": Asked("midlevel", "market/midlevel"),
     "MLS": Asked("mls", "market/mls"),
-    "IDE": Asked("casn", "table3/market-ide"),
-    "PCB+RPP": Asked("casn", "table2/market-pcb-rpp"),
+    "IDE": Asked("casn", "market/ide"),
+    "PCB+RPP": Asked("casn", "market/pcb-rpp"),
     "CASN": Asked("casn", "market/casn"),
     "HAGN": Asked("hagn", "market/hagn"),
 }
