@@ -45,7 +45,7 @@ METRICS, PAIRS, PARTS, ATTENTION, HAGN = (
 )
 CASN_PCB = "CASN-PCB(CVPR19) [55] ResNet50"
 SINGLE_SHOT = 1  # of the rows on Market-1501 that both protocols score
-# The same methods on Market-1501's counterpart, all ranking the same queries, for what a paper prints on a dataset where
+# The same methods on Market-1501's counterpart, all asked the same queries, for what a paper prints on a dataset where
 # a row is wanting.
 ON_MARKET = {
     "XQDA": Asked("baselines", "market/xqda"),
