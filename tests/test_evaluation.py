@@ -732,6 +732,20 @@ def test_rank_list_is_a_stable_sort_without_junk(benchmark, options):
     assert all(c.argmax() == hit for c, hit in zip(got.correct, first, strict=True) if hit < 8)
 
 
+def test_a_rank_list_is_told_the_pairs_that_the_scores_are_told(benchmark, options):
+    """A model that puts distances between 0 and 1 over what counts: junk, which does not, must not move the ends."""
+
+    class Normalised(Pooled):
+        normalises_rows = True
+
+        def distance(self, queries, gallery, counted=None):
+            found = super().distance(queries, gallery).masked_fill(~counted, torch.nan)
+            return (found / found.nan_to_num(0).amax(1, keepdim=True)).nan_to_num(9.0)
+
+    got = rank_list(Normalised(), benchmark, np.arange(len(benchmark.query)), k=500, **options)
+    assert (np.where(np.isfinite(got.distance), got.distance, 0).max(1) == 1.0).all()
+
+
 def test_rank_list_pads_past_the_end_of_the_gallery(benchmark, options):
     got = rank_list(Pooled(), benchmark, [0], k=500, **options)
     assert got.gallery_index.shape == (1, len(benchmark.gallery))

@@ -49,8 +49,7 @@ def evaluate(
     with _Scorer(model, rule, torch.device(device), precision, batch_size, cache, progress) as scorer:
         if rule.identities is None:
             labels.take(asked).matched()  # refuse before the work
-            # Junk counts for nothing: a fifth of Market-1501's pairs need not be compared. Re-ranking knows no labels.
-            counted = np.flatnonzero((gallery.person_ids != JUNK) | (rule.junk != "drop") | bool(rule.rerank))
+            counted = _compared(gallery, rule)
             labels = labels.take(slice(None), counted)
             probes, images = scorer.encode_both(benchmark, asked, counted)
             found = rank_blocks(scorer.blocks(probes, images, labels.take(asked)), labels, rule, asked)
@@ -69,6 +68,14 @@ def evaluate(
 
                 found = single_shot(distance, labels, rule, asked)
     return replace(found, groups=query.groups[found.query_index])
+
+
+def _compared(gallery: Split, rule: Protocol) -> np.ndarray:
+    """The gallery's rows that are compared at all.
+
+    Junk counts for nothing: a fifth of Market-1501's pairs need not be. Re-ranking knows no labels.
+    """
+    return np.flatnonzero((gallery.person_ids != JUNK) | (rule.junk != "drop") | bool(rule.rerank))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,17 +115,17 @@ def rank_list(
         raise ValueError(f"k={k}, queries {asked.tolist()}: give k >= 1 and indices below {len(query)}")
     shape = (len(asked), min(k, len(gallery)))
     index, near = np.full(shape, -1), np.full(shape, np.inf, np.float32)
+    compared = _compared(gallery, rule)
+    labels = Labels(query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids).take(asked, compared)
     with _Scorer(model, rule, torch.device(device), precision, batch_size, cache, progress) as scorer:
-        probes, images = scorer.encode_both(benchmark, asked, np.arange(len(gallery)))
-        labels = Labels(query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids).take(asked)
+        probes, images = scorer.encode_both(benchmark, asked, compared)
         blocks = scorer.blocks(probes, images, labels)
         for at, row in enumerate(row for block in blocks for row in floats(block)):
-            same = gallery.person_ids == query.person_ids[asked[at]]
-            junk = same & (gallery.camera_ids == query.camera_ids[asked[at]])
+            counted = labels.counted(slice(at, at + 1))[0]
             if rule.junk == "drop":
-                junk |= gallery.person_ids == JUNK
-            order = np.argsort(np.where(junk, np.inf, row), kind="stable")[: min(k, int((~junk).sum()))]
-            index[at, : len(order)], near[at, : len(order)] = order, row[order]
+                counted &= labels.gallery_ids != JUNK
+            order = np.argsort(np.where(counted, row, np.inf), kind="stable")[: min(k, int(counted.sum()))]
+            index[at, : len(order)], near[at, : len(order)] = compared[order], row[order]
     correct = (gallery.person_ids[index] == query.person_ids[asked][:, None]) & (index >= 0)
     return RankList(asked, index, near, correct)
 
