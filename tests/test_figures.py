@@ -86,11 +86,11 @@ def test_no_two_of_many_curves_look_alike():
     assert len(lines) == len(looks) == 12
 
 
-def test_convergence_is_the_mean_over_seeds_and_says_how_many():
+def test_convergence_is_the_mean_over_trials_and_says_how_many():
     rng = np.random.default_rng(0)
     histories = {
-        name: [pd.DataFrame({"step": [10, 20, 30], "accuracy": rng.random(3)}) for _ in range(seeds)]
-        for name, seeds in (("SGD", 3), ("RMSProp", 1))
+        name: [pd.DataFrame({"step": [10, 20, 30], "accuracy": rng.random(3)}) for _ in range(trials)]
+        for name, trials in (("SGD", 3), ("RMSProp", 1))
     }
     figure = figures.convergence(histories, reference={"chance": 0.5})
     axes = figure.axes[0]
@@ -98,7 +98,7 @@ def test_convergence_is_the_mean_over_seeds_and_says_how_many():
     np.testing.assert_allclose(sgd.get_ydata(), np.mean([h["accuracy"] for h in histories["SGD"]], axis=0))
     np.testing.assert_allclose(rmsprop.get_ydata(), histories["RMSProp"][0]["accuracy"])
     assert set(chance.get_ydata()) == {0.5}
-    assert {"SGD (3 seeds)", "RMSProp (1 seed)", "chance"} <= set(texts(figure))
+    assert {"SGD (3 trials)", "RMSProp (1 trial)", "chance"} <= set(texts(figure))
     assert axes.get_xlabel() == "training step"
 
 

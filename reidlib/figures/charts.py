@@ -92,29 +92,29 @@ def convergence(
     ylabel: str | None = None,
     reference: Mapping[str, float] | None = None,
 ) -> Figure:
-    """A quantity over a training: the mean over seeds with a band of one standard deviation.
+    """A quantity over a training: the mean over trials with a band of one standard deviation.
 
-    histories: label -> one history a seed, as `training.fit` returns it. reference: label -> a level drawn as
+    histories: label -> one history a trial, as `training.fit` returns it. reference: label -> a level drawn as
     a dotted line, such as chance.
     """
     frames = []
     for label, trials in histories.items():
-        for seed, history in enumerate(trials):
+        for trial, history in enumerate(trials):
             missing = {x, y} - set(history.columns)
             if missing:
                 have = ", ".join(history.columns)
                 raise ValueError(f"{label}: the history has no column {sorted(missing)}; choose from {have}")
-            name = f"{label} ({_count(len(trials), 'seed')})"
-            frames.append(history[[x, y]].assign(label=name, seed=seed))
+            name = f"{label} ({_count(len(trials), 'trial')})"
+            frames.append(history[[x, y]].assign(label=name, trial=trial))
     if not frames:
-        raise ValueError("no history was given; give one DataFrame a seed for each label")
+        raise ValueError("no history was given; give one DataFrame a trial for each label")
     frame = pd.concat(frames, ignore_index=True)
     figure, axes = one_panel(3.3)
     _curves(frame, axes, x, y)
     _references(axes, reference)
     axes.set(xlabel=xlabel or AXIS_LABELS.get(x, x), ylabel=ylabel or AXIS_LABELS.get(y, y))
     axes.margins(x=0.01)
-    _legend(axes, "mean ± 1 SD over seeds" if frame["seed"].max() else None)
+    _legend(axes, "mean ± 1 SD over trials" if frame["trial"].max() else None)
     return figure
 
 
