@@ -4,8 +4,8 @@ The only place where fractions become percent. Results are a mapping: row key ->
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from reidlib.verdicts import printed_error
 VALUES = Path(__file__).resolve().parents[1] / "data" / "paper_values.csv"
 NOT_RUN, QUOTED = "not run", "quoted"
 DIFFERENCE = "difference"  # how the heads of such columns begin
+ADDED = " (added here)"  # how labels end of rows that a printed table does not have
 TIED = 0.01  # share of tied queries above which a number is flagged
 SHOWN = (("Rank-1", "rank1"), ("mAP", "mean_ap"))  # of evaluations the paper does not print
 
@@ -128,11 +129,36 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
 
     Columns are (column group, metric, "printed" or the data and profile measured on). Rows of one label are one line:
     a table with a training a dataset has a row for each. Printed rows that no training stands for come first. Measured
-    cells read "mean ± sd (trials)", "not run", or "quoted" for those printed rows, of other papers' methods. Rank-1 and
-    mAP have a third column, except in protocols that the table does not print, where rows are held against others: the
-    difference to the table's `baseline`, or to the row that a row names. `attrs["notes"]` has the provenance and the
-    deviations, one sentence each. ValueError where the paper has no such table.
+    cells read "mean ± sd (trials)", "not run", or "quoted" beside the numbers of those printed rows, of other papers'
+    methods. Rank-1 and mAP have a third column, except in protocols that the table does not print, where rows are held
+    against others: the difference to the table's `baseline`, or to the row that a row names. Lines without any number
+    are left out. `attrs["notes"]` has the provenance and the deviations, one sentence each. ValueError where the paper
+    has no such table.
     """
+    return _frame(_sheet(paper, name, results))
+
+
+def parts(paper: Paper, name: str, results: Results) -> dict[str, pd.DataFrame]:
+    """The same table for each of its column groups, with the lines and the notes that concern it."""
+    sheet = _sheet(paper, name, results)
+    frames = {group: _frame(sheet, group) for group in dict.fromkeys(group for group, _, _ in sheet.cells)}
+    return {group: frame for group, frame in frames.items() if not frame.empty}
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """A table before it is drawn: its lines (label -> rows), what these are held against, and its cells by column."""
+
+    rows: Sequence[Row]
+    results: Results
+    printed: pd.DataFrame
+    lines: Mapping[str, Sequence[Row]]
+    bases: Mapping[str, Sequence[Row]]
+    cells: Mapping[tuple[str, str, str], list[str]]
+    scored: Mapping[str, Sequence["Column"]]  # column group -> the columns of the rows' evaluations that it shows
+
+
+def _sheet(paper: Paper, name: str, results: Results) -> _Sheet:
     printed = printed_values(paper.key, name)
     rows = [row for row in paper.rows if row.table == name]
     if not rows and printed.empty:
@@ -141,34 +167,63 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     quoted = [] if rows and name.startswith("prose") else [text for text in printed.row.unique() if text not in ours]
     lines: dict[str, list[Row]] = {text: [] for text in quoted}
     for row in rows:
-        lines.setdefault(row.label + (" +" if row.added else ""), []).append(row)
+        lines.setdefault(row.label + (ADDED if row.added and not printed.empty else ""), []).append(row)
     bases = {label: _bases(line, rows) for label, line in lines.items()}
     cells: dict[tuple[str, str, str], list[str]] = {}
+    scored: dict[str, list[Column]] = {}
     for group, metric, column, print_on in _columns(rows, printed):
+        named = [line[0].printed and line[0].printed[1] if line else label for label, line in lines.items()]
+        numbers = [_printed(printed, text, group, metric) if print_on else "" for text in named]
         if print_on:
-            named = [line[0].printed and line[0].printed[1] if line else label for label, line in lines.items()]
-            cells[group, metric, "printed"] = [_printed(printed, text, group, metric) for text in named]
+            cells[group, metric, "printed"] = numbers
         if column is not None:
-            here = _measured_on(rows, results, column)
-            cells[group, metric, here] = [_cell(line, results, column, metric) for line in lines.values()]
+            scored.setdefault(group, []).append(column)
+            cells[group, metric, _measured_on(rows, results, column)] = [
+                _cell(line, results, column, metric) if line else QUOTED if number else ""
+                for line, number in zip(lines.values(), numbers, strict=True)
+            ]
         if (print_on or printed.empty) and measure(metric) in dict(SHOWN).values():
             theirs = {row.key: _printed(printed, row.printed and row.printed[1], group, metric) for row in rows}
             leads = [_difference(line, bases[label], results, theirs, column, metric) for label, line in lines.items()]
             if any(isinstance(lead, Shown) for lead in leads):
                 both = any(theirs[row.key] for line in bases.values() for row in line)
                 cells[group, metric, f"{DIFFERENCE}: printed / measured" if both else DIFFERENCE] = leads
-    frame = pd.DataFrame(cells, index=pd.Index(list(lines), name=""), dtype=object)
-    notes = [provenance(results[row.key] for row in rows if row.key in results)]
-    if any(head.startswith(DIFFERENCE) for _, _, head in cells):
-        notes.append(f"Difference: to {_compared_with(lines, bases)}, in points, over the trials that both have.")
-    if any(row.added for row in rows):
-        notes.append("+ added here; the paper has no such row.")
+    return _Sheet(rows, results, printed, lines, bases, cells, scored)
+
+
+def _frame(sheet: _Sheet, group: str | None = None) -> pd.DataFrame:
+    """A sheet, or one of its column groups, as a table with notes about what it shows."""
+    cells = {column: found for column, found in sheet.cells.items() if group in (None, column[0])}
+    frame = pd.DataFrame(cells, index=pd.Index(list(sheet.lines), name=""), dtype=object)
+    frame = frame[(frame != "").any(axis=1)]
+    frame.attrs["notes"] = [note for note in _notes(sheet, frame, group) if note]
+    return frame
+
+
+def _notes(sheet: _Sheet, frame: pd.DataFrame, group: str | None) -> list[str]:
+    rows, printed = [row for label in frame.index for row in sheet.lines[label]], sheet.printed
+    shown = {column for name, columns in sheet.scored.items() if group in (None, name) for column in columns}
+    trials = (_shown_in(trial, row, shown) for row in rows for trial in sheet.results.get(row.key, ()))
+    notes = [provenance([[trial for trial in trials if trial.settings]])]
+    if printed.empty:
+        notes.append("The paper has no such table.")
+    leads = frame[[column for column in frame.columns if column[2].startswith(DIFFERENCE)]]
+    if not leads.empty:
+        compared = {label: sheet.lines[label] for label in leads.index[(leads != "").any(axis=1)]}
+        base = _compared_with(compared, sheet.bases)
+        notes.append(f"Difference: to {base}, in points, over the trials that both have.")
     if frame.apply(lambda cell: cell.str.contains("†")).to_numpy().any():
         notes.append(f"† more than {TIED:.0%} of the queries' first hits tie with a wrong image.")
-    notes += _sampling_errors(rows, printed)
-    notes += _deviations(rows)
-    frame.attrs["notes"] = [note for note in notes if note]
-    return frame
+    notes += _sampling_errors(rows, printed if group is None else printed[printed.dataset == group])
+    if group is not None:  # what is scored elsewhere alone departs from the paper in another part
+        rows = [row for row in rows if shown & set(_scored(row))]
+    return notes + _deviations(rows)
+
+
+def _shown_in(trial: Trial, row: Row, columns: Set["Column"]) -> Trial:
+    """The trial with those of its evaluations that stand in some columns."""
+    indices = [index for column, index in _scored(row).items() if column in columns]
+    return Trial(trial.run, tuple(trial.settings[index] for index in indices if index < len(trial.settings)))
 
 
 def _deviations(rows: Sequence[Row]) -> list[str]:
@@ -205,7 +260,9 @@ def _compared_with(lines: Mapping[str, Sequence[Row]], bases: Mapping[str, Seque
             found.setdefault(", here ".join(dict.fromkeys(row.label for row in bases[label])), []).append(label)
     if len(found) == 1:
         return next(iter(found))
-    return ", ".join(f"{base} (for {', '.join(labels)})" for base, labels in found.items())
+    return ", ".join(
+        f"{base} (for {', '.join(label.removesuffix(ADDED) for label in labels)})" for base, labels in found.items()
+    )
 
 
 Column = tuple[Data, str, int]  # dataset, protocol, and a number where a row is scored in several ways
@@ -277,8 +334,6 @@ def _sampling_errors(rows: Sequence[Row], printed: pd.DataFrame) -> list[str]:
 
 def _cell(line: Sequence[Row], results: Results, column: Column, metric: str) -> str:
     """What the row of this line that is scored in this column measured."""
-    if not line:
-        return QUOTED
     row = next((row for row in line if column in _scored(row)), None)
     if row is None:
         return ""
@@ -346,7 +401,10 @@ def _condition(trial: Trial, column: int) -> str:
 
 
 def provenance(groups: Iterable[Sequence[Trial]]) -> str:
-    """Where a table's numbers are from, in a line: data, profile, seeds, device, dates. Its `full` has versions too."""
+    """Where a table's numbers are from, in a line: data, profile, queries, seeds, device, dates.
+
+    Its `full` has versions too.
+    """
     trials = [trial for group in groups for trial in group if trial.run is not None]
     records = [trial.run.record for trial in trials if trial.run is not None]
     if not records:
@@ -359,13 +417,22 @@ def provenance(groups: Iterable[Sequence[Trial]]) -> str:
     line = (
         f"{'Smoke runs only show that the code runs; these numbers mean nothing. ' if smoke else ''}"
         f"Measured on {data}{f' (worlds {_ranges(worlds)})' if worlds else ''}, "
-        f"profile {_joined(record.get('profile', '') for record in records)}, seeds {_ranges(seeds)}; "
+        f"profile {_joined(record.get('profile', '') for record in records)}, "
+        f"{_asked(item.queries for trial in trials for item in trial.settings)}seeds {_ranges(seeds)}; "
         f"{_joined(record.get('device', 'unknown device') for record in records)}; "
         f"{dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}"
     )
     packages = _joined(_packages(record["versions"]) for record in records)
     commits = _joined(record.get("commit") or "unknown" for record in records)
     return Shown(f"{line}.", full=f"{line}; {packages}; commit {commits}.")
+
+
+def _asked(queries: Iterable[int | None]) -> str:
+    """How many queries trials are scored on: "all queries, ", "50 queries a trial, "; "" where none is scored."""
+    counts = sorted({-1 if number is None else number for number in queries}, reverse=True)
+    if counts in ([], [-1]):
+        return "all queries, " if counts else ""
+    return f"{' or '.join('all' if number < 0 else str(number) for number in counts)} queries a trial, "
 
 
 def _packages(versions: Mapping[str, str]) -> str:

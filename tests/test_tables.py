@@ -17,7 +17,7 @@ from reidlib.evaluation import Evaluation
 from reidlib.recipe import Claim, Data, EvaluationSettings, Optimiser, Paper, Profile, Recipe, Row, options
 from reidlib.store import RunStore, Trial
 from reidlib.study import PAPERS, paper
-from reidlib.tables import measure, paper_values, printed_values, rates, table
+from reidlib.tables import measure, paper_values, parts, printed_values, rates, table
 from reidlib.verdicts import Verdict
 
 MARKET = Data("market1501")
@@ -131,17 +131,17 @@ def test_metrics_by_their_printed_names(printed: str, name: str | None) -> None:
 def test_a_table_has_the_printed_number_beside_the_measured_one(make: Make) -> None:
     got = table(PAPER, "Table IV", {"table4/a": make(A, [0.10, 0.12]), "table4/b": [Trial(None)] * 5})
     here = "plaza small, laptop"
-    assert got.index.tolist() == [*OTHERS, "PersonNet", "IDLA +"]
+    assert got.index.tolist() == [*OTHERS, "PersonNet", "IDLA (added here)"]
     assert got["Market-1501", "mAP", "printed"].tolist() == ["8.20", "13.54", "14.09", "18.57", ""]
     assert got["Market-1501", "mAP", here].tolist() == [*["quoted"] * 3, "11.0 ± 1.4 (2)", "not run"]
     assert got["Market-1501", "r=1", here].tolist() == [*["quoted"] * 3, "50.0 ± 0.0 (2)", "not run"]
-    assert got["Market-1501, single shot", "Rank-1", here].tolist() == [*["quoted"] * 3, "50.0 ± 0.0 (2)", "not run"]
+    assert got["Market-1501, single shot", "Rank-1", here].tolist() == [*[""] * 3, "50.0 ± 0.0 (2)", "not run"]
     notes = got.attrs["notes"]
-    line = "Measured on plaza small (worlds 0, 1), profile laptop, seeds 0, 1; test CPU; 2025-01-01 to 2025-01-02"
+    line = "Measured on plaza small (worlds 0, 1), profile laptop, all queries, seeds 0, 1; test CPU; "
+    line += "2025-01-01 to 2025-01-02"
     assert notes[0] == f"{line}."
     assert len(notes[0]) < 120  # a line of the page
     assert re.fullmatch(rf"{re.escape(line)}; Python .*, PyTorch .*, NumPy .*; commit .*\.", notes[0].exact["full"])
-    assert "+ added here; the paper has no such row." in notes
     assert "PersonNet: lr 1e-4." in notes
     assert any("3368 queries): PersonNet ±0.8 points" in note for note in notes)
 
@@ -246,6 +246,8 @@ def test_a_table_of_our_own_has_measured_columns_only(make: Make) -> None:
     got = table(PAPER, "Open points", {"other/c": [Trial(None)]})
     assert [column[1] for column in got.columns] == ["Rank-1", "mAP"]
     assert got.to_numpy().tolist() == [["not run"] * 2]
+    assert got.index.tolist() == ["Something else"]  # the whole table is added, and says so once
+    assert "The paper has no such table." in got.attrs["notes"]
 
 
 def test_a_printed_table_without_rows_is_shown_as_printed() -> None:
@@ -262,6 +264,38 @@ def test_a_third_dataset_where_two_are_printed_has_a_column_of_its_own() -> None
     assert frame.loc[both, ("VIPeR", "Rank 1", "here")] == "not run"
     assert frame.loc[few, ("CUHK01, single shot", "Rank-1", "here")] == "not run"
     assert any("971 queries): Trained on all of CUHK03 ±1.5" in note for note in frame.attrs["notes"])
+
+
+def test_a_part_of_a_table_has_the_lines_and_notes_that_concern_it(make: Make) -> None:
+    results = {"table4/a": make(A, [0.10, 0.12]), "table4/b": [Trial(None)]}
+    full, single = parts(PAPER, "Table IV", results).values()
+    assert full.index.tolist() == [*OTHERS, "PersonNet", "IDLA (added here)"]
+    assert single.index.tolist() == ["PersonNet", "IDLA (added here)"]
+    assert any(note.startswith("Sampling error") for note in full.attrs["notes"])
+    assert not any(note.startswith("Sampling error") for note in single.attrs["notes"])
+
+
+def test_a_part_says_nothing_of_rows_that_are_scored_elsewhere(make: Make) -> None:
+    """HAGN's Table VI: one training is on Market-1501, another on Duke, in other worlds with other queries."""
+    duke = Data("dukemtmc")
+    market, other = (
+        Row(f"table6/{data.name}", "Table VI", "Baseline", A, ("Table VI", "Baseline"), (EvaluationSettings(data),))
+        for data in (MARKET, duke)
+    )
+    extra = Row("table6/extra", "Table VI", "Extra", A, None, other.evaluations, added=True, deviations=("few steps",))
+    found = make(A, [0.2, 0.2], data=lambda trial: Data("campus", "small", trial))
+    asked = replace(found[0].settings[0], queries=50)
+    results = {
+        market.key: make(A, [0.3])[:1],
+        other.key: [Trial(found[0].run, (asked,))],
+        extra.key: [Trial(trial.run, trial.settings[:1]) for trial in found],
+    }
+    paper = Paper("hagn", "HAGN", (market, other, extra), (), PAPER.profiles)
+    on_market, on_duke = (frame.attrs["notes"] for frame in parts(paper, "Table VI", results).values())
+    assert on_market[0].startswith("Measured on plaza small (worlds 0), profile laptop, all queries, seeds 0;")
+    assert on_duke[0].startswith("Measured on campus small (worlds 0, 1), profile laptop, 50 or all queries a trial,")
+    assert "Extra: few steps." in on_duke
+    assert "Extra: few steps." not in on_market
 
 
 def test_an_unknown_table_names_the_ones_there_are() -> None:
