@@ -4,7 +4,7 @@
 `viewpoint` sum up what runs have kept of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,8 @@ from reidlib.store import Trial
 TABLE = "coverage"  # what a run keeps it as
 PAIRS = ("same", "look-alike", "stranger")
 REGIONS = ("person", "bag", "skin", "difference", "difference within the person")  # the last one as in `on_regions`
-REFERENCES = ("area", "centre", "untrained")
+REFERENCE_HEADS = {"area": "even map", "centre": "Gaussian", "untrained": "random weights"}
+REFERENCES = tuple(REFERENCE_HEADS)
 TURNS = {"up to 60°": 60, "60° to 120°": 120, "120° to 180°": 180}  # between two headings, upper ends
 CHUNK = 50  # pairs that go through a network together
 
@@ -261,6 +262,29 @@ def stored(trials: Sequence[Trial]) -> pd.DataFrame | None:
         row |= {f"over_{reference}": _word(found.share - found[reference], found.cluster) for reference in REFERENCES}
         rows.append(row | {"pairs": len(found), "trials": found.trial.nunique()})
     return pd.DataFrame(rows)
+
+
+def against_references(
+    summary: pd.DataFrame, regions: Sequence[str], maps: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """In how many kinds of pairs shares lie clearly above or below each reference, as text: a line a map and region.
+
+    summary: of `stored`. maps: label -> a part of the names of all maps that are counted together under it; None is
+    every map by itself.
+    """
+    name, lines = summary["map"], {}
+    groups = {label: name.str.contains(text, regex=False) for label, text in (maps or {}).items()}
+    for label, of_map in (groups or {one: name == one for one in name.unique()}).items():
+        for region in regions:
+            chosen = summary[of_map & (summary.region == region)]
+            if len(chosen):
+                counts = {head: _counted(chosen[f"over_{key}"]) for key, head in REFERENCE_HEADS.items()}
+                lines[f"{label}: {region}"] = {"mean share": f"{chosen.share.mean():.2f}"} | counts
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _counted(words: pd.Series) -> str:
+    return f"{(words == 'above').sum()} above, {(words == 'below').sum()} below (of {len(words)})"
 
 
 def viewpoint(trials: Sequence[Trial]) -> pd.DataFrame | None:

@@ -115,7 +115,7 @@ def _kind(head: tuple[Any, ...], text: str) -> str:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over trials with its 95 % cluster-bootstrap interval; fractions."""
+    """A mean over trials with its 95 % cluster-bootstrap interval; fractions, which sentences show in percent."""
 
     mean: float
     low: float
@@ -123,10 +123,15 @@ class Estimate:
     trials: int
 
     def __format__(self, spec: str) -> str:
-        """ "0.235 (95 % interval 0.201 to 0.270, 5 trials)"; with spec "+" all three numbers show their signs."""
-        mean, low, high = (f"{value:{spec}.3f}" for value in (self.mean, self.low, self.high))
+        """ "23.5 % (95 % interval 20.1 to 27.0; 5 trials)"; spec "+" is for differences: with signs, in points."""
+        mean, low, high = (f"{100 * value:{spec}.1f}" for value in (self.mean, self.low, self.high))
         interval = "no interval" if np.isnan(self.low) else f"95 % interval {low} to {high}"
-        return f"{mean} ({interval}, {self.trials} trial{'s' if self.trials > 1 else ''})"
+        unit = "points" if spec == "+" else "%"
+        return f"{mean} {unit} ({interval}; {_trials(self.trials)})"
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'s' if count > 1 else ''}"
 
 
 def estimate(
@@ -176,18 +181,17 @@ def source(*objects: Any) -> str:
 
 
 def still_rising(histories: Mapping[str, Sequence[pd.DataFrame]]) -> str:
-    """By how much held-out accuracy changed at the end of trainings, a line a name, as Markdown.
+    """By how much held-out accuracy changed at the end of trainings, a line a name below a first one, as Markdown.
 
-    The mean of the last two validations less that of the two before, averaged over trials; of fewer than five nothing.
+    Averaged over trials; nothing of trainings with fewer than five validations.
     """
     lines = []
     for name, found in histories.items():
         if len(found[0]) > 4:
             change = np.mean([h.accuracy[-2:].mean() - h.accuracy[-4:-2].mean() for h in found])
-            lines.append(
-                f"- *{name}*: the last two validations are {change:+.3f} from the two before, a mean of {len(found)}."
-            )
-    return "\n".join(lines)
+            lines.append(f"- {name}: {100 * change:+.1f} points ({_trials(len(found))})")
+    lead = "Change of held-out accuracy (mean of the last two validations minus the two before):"
+    return "\n".join([lead, "", *lines]) if lines else ""
 
 
 def planned_runs(chapter: Study) -> str:
@@ -216,12 +220,35 @@ def shown_runs(results: Results) -> str:
 
 
 def outcomes(judged: pd.DataFrame) -> str:
-    """The claims of a `claims_table` by their verdicts, a line a verdict, as Markdown."""
-    lines = []
-    for verdict, group in judged.groupby("verdict", sort=False):
-        claims = "; ".join(text.removesuffix(" +") for text in group.claim)
-        lines.append(f"- *{verdict[0].upper()}{verdict[1:]}.* {claims}.")
-    return "\n".join(lines)
+    """The claims of a `claims_table` by their outcomes, as Markdown: a line an outcome, below it a line a claim."""
+    found: dict[str, list[str]] = {}
+    for claim, verdict in zip(judged.claim, judged.verdict, strict=True):
+        outcome, reason = _outcome(verdict)
+        found.setdefault(outcome, []).append(claim.removesuffix(" +") + (f" ({reason})" if reason else ""))
+    return "\n".join(
+        "\n".join([f"- *{outcome[0].upper()}{outcome[1:]}*", *(f"  - {claim}." for claim in claims)])
+        for outcome, claims in found.items()
+    )
+
+
+def _outcome(verdict: str) -> tuple[str, str]:
+    """A verdict's first words with the data it is on, "undecided on plaza/laptop", and the reason that it gives."""
+    where = re.search(r" on \S+/\w+", verdict)
+    reason = re.search(r"^[^(]*?: (?P<last>.*)|\((?P<inside>.*)\)", verdict)  # after a colon, or in brackets
+    words = re.split(r" on |[:,(;]", verdict)[0].strip()
+    text = (reason["last"] or reason["inside"]) if reason else ""
+    return words + (where[0] if where else ""), text.replace(") (", "; ")
+
+
+def decided(run: int, waiting: int) -> str:
+    """A sentence that says how many of a paper's open choices have been run both ways."""
+    if not waiting:
+        return f"All {run} choices that a run can decide have been run with the alternative."
+    told = "1 has" if run == 1 else f"{run} have"
+    return (
+        f"Of the {run + waiting} choices that a run can decide, {told} been run with the alternative"
+        f" and {waiting} {'has' if waiting == 1 else 'have'} not."
+    )
 
 
 def why_not_run(chapter: Study, table: str) -> str:

@@ -14,6 +14,7 @@ from reidlib.coverage import (
     PARTS_OF,
     REGIONS,
     TABLE,
+    against_references,
     coverage,
     gaussian,
     layers_of,
@@ -315,6 +316,24 @@ def test_a_summary_is_the_mean_with_an_interval_over_groups():
     assert one_group[["low", "high"]].isna().all().all()
     assert one_group.over_area.tolist() == ["not told apart"]
     assert stored([Trial(None), trial(None)]) is None
+
+
+def test_kinds_of_pairs_are_counted_by_which_side_of_a_reference_they_lie_on():
+    words = {"over_area": ["above", "above", "below"], "over_centre": ["not told apart"] * 3}
+    one = pd.DataFrame({"map": "S1, attention", "region": "bag", "share": [0.1, 0.2, 0.3]} | words)
+    one["over_untrained"] = ["above", "below", "below"]
+    other = one.assign(map="S2, attention", share=0.2)
+    summary = pd.concat([one, other, one.assign(map="S1, activation")])
+    got = against_references(summary, ("bag", "skin"))
+    assert got.index.tolist() == ["S1, attention: bag", "S2, attention: bag", "S1, activation: bag"]  # no skin is there
+    assert got.iloc[0].tolist() == [
+        "0.20",
+        "2 above, 1 below (of 3)",
+        "0 above, 0 below (of 3)",
+        "1 above, 2 below (of 3)",
+    ]
+    together = against_references(summary, ("bag",), {"attention": ", attention"})
+    assert together["random weights"].to_dict() == {"attention: bag": "2 above, 4 below (of 6)"}
 
 
 def test_moves_are_sorted_by_the_turn_between_both_images():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reidlib.pages import estimate, outcomes, planned_runs, show, shown_runs, source, still_rising, why_not_run
+from reidlib.pages import decided, estimate, outcomes, planned_runs, show, shown_runs, source, still_rising, why_not_run
 from reidlib.recipe import Data, EvaluationSettings, options
 from reidlib.store import RunStore, Trial
 from reidlib.study import study
@@ -57,7 +57,7 @@ def test_an_estimate_is_the_mean_over_trials():
 def test_a_lead_is_taken_query_by_query():
     got = estimate(trials(4, 4), 0, baseline=trials(2, 2))
     assert (got.mean, got.low, got.high) == pytest.approx((0.2, 0.2, 0.2))  # the same in every group
-    assert f"{got:+}" == "+0.200 (95 % interval +0.200 to +0.200, 2 trials)"
+    assert f"{got:+}" == "+20.0 points (95 % interval +20.0 to +20.0; 2 trials)"
 
 
 def test_two_ways_to_score_one_model_are_compared():
@@ -71,7 +71,7 @@ def test_two_ways_to_score_one_model_are_compared():
 def test_one_group_has_a_mean_and_no_interval():
     """As CUHK03's smallest drawn test set, eight people who look alike."""
     got = estimate([Trial(MadeUp(4, groups=1), (SETTINGS[0],))], 0)
-    assert f"{got}" == "0.400 (no interval, 1 trial)"
+    assert f"{got}" == "40.0 % (no interval; 1 trial)"
     assert not got.low > 0  # nor below it: code asks which side of zero an interval lies on
     assert not got.high < 0
 
@@ -219,14 +219,44 @@ def test_a_table_says_which_dataset_it_lacks(tmp_path):
     assert why_not_run(study("personnet", profile="laptop"), "Table IV") == ""
 
 
-def test_what_is_executed_is_shown_and_the_end_of_trainings_is_told_in_a_line():
+def test_what_is_executed_is_shown_and_the_end_of_trainings_is_told_line_by_line():
     assert source(planned_runs).startswith("```python\ndef planned_runs(")
     flat, rising = (pd.DataFrame({"accuracy": values}) for values in ([0.5] * 5, [0.1, 0.5, 0.5, 0.6, 0.7]))
     said = still_rising({"A": [flat, rising], "B": [flat[:4]]})  # B has too few validations to tell
-    assert said == "- *A*: the last two validations are +0.075 from the two before, a mean of 2."
+    lead = "Change of held-out accuracy (mean of the last two validations minus the two before):"
+    assert said == f"{lead}\n\n- A: +7.5 points (2 trials)"
+    assert still_rising({"B": [flat[:4]]}) == ""
 
 
-def test_claims_are_listed_under_their_verdicts():
-    said = ["not run", "undecided", "not run"]
-    judged = pd.DataFrame({"claim": ["A beats B", "C helps +", "D helps"], "verdict": said})
-    assert outcomes(judged) == "- *Not run.* A beats B; D helps.\n- *Undecided.* C helps."
+def test_claims_are_listed_under_their_outcomes_with_their_reasons():
+    said = {
+        "A beats B": "not run",
+        "C helps +": "undecided on plaza/laptop (supported alone, not among 8 claims (Holm)) (about 9 replicates would"
+        " decide); printed claim untested",
+        "D helps": "not run",
+        "E helps": "undecided on plaza/laptop; printed claim untested",
+        "F helps": "mechanism supported on campus/laptop; printed claim untested",
+        "G helps": "no verdict: a doubled schedule flips the sign",
+        "H helps": "preliminary, no verdict on plaza/gpu: 3 of 5 replicates",
+    }
+    assert outcomes(pd.DataFrame({"claim": said.keys(), "verdict": said.values()})).splitlines() == [
+        "- *Not run*",
+        "  - A beats B.",
+        "  - D helps.",
+        "- *Undecided on plaza/laptop*",
+        "  - C helps (supported alone, not among 8 claims (Holm); about 9 replicates would decide).",
+        "  - E helps.",
+        "- *Mechanism supported on campus/laptop*",
+        "  - F helps.",
+        "- *No verdict*",
+        "  - G helps (a doubled schedule flips the sign).",
+        "- *Preliminary on plaza/gpu*",
+        "  - H helps (3 of 5 replicates).",
+    ]
+
+
+def test_choices_that_were_run_both_ways_are_counted():
+    assert decided(11, 0) == "All 11 choices that a run can decide have been run with the alternative."
+    begins = "Of the 5 choices that a run can decide,"
+    assert decided(3, 2) == f"{begins} 3 have been run with the alternative and 2 have not."
+    assert decided(1, 4) == f"{begins} 1 has been run with the alternative and 4 have not."
