@@ -220,15 +220,20 @@ def shown_runs(results: Results) -> str:
 
 
 def outcomes(judged: pd.DataFrame) -> str:
-    """The claims of a `claims_table` by their outcomes, as Markdown: a line an outcome, below it a line a claim."""
-    found: dict[str, list[str]] = {}
+    """The claims of a `claims_table` by their outcomes, as Markdown: a line an outcome, below it a line a claim.
+
+    A reason that all claims of an outcome share stands in its line, others stand with the claims.
+    """
+    found: dict[str, dict[str, str]] = {}
     for claim, verdict in zip(judged.claim, judged.verdict, strict=True):
         outcome, reason = _outcome(verdict)
-        found.setdefault(outcome, []).append(claim.removesuffix(" +") + (f" ({reason})" if reason else ""))
-    return "\n".join(
-        "\n".join([f"- *{outcome[0].upper()}{outcome[1:]}*", *(f"  - {claim}." for claim in claims)])
-        for outcome, claims in found.items()
-    )
+        found.setdefault(outcome, {})[claim.removesuffix(" +")] = f" ({reason})" if reason else ""
+    lines = []
+    for outcome, claims in found.items():
+        shared = next(iter(claims.values())) if len(set(claims.values())) == 1 else ""
+        lines.append(f"- *{outcome[0].upper()}{outcome[1:]}*{shared}")
+        lines += [f"  - {claim}{'' if shared else reason}." for claim, reason in claims.items()]
+    return "\n".join(lines)
 
 
 def _outcome(verdict: str) -> tuple[str, str]:

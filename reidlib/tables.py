@@ -138,7 +138,7 @@ def table(paper: Paper, name: str, results: Results) -> pd.DataFrame:
     return _frame(_sheet(paper, name, results))
 
 
-def parts(paper: Paper, name: str, results: Results) -> dict[str, pd.DataFrame]:
+def by_dataset(paper: Paper, name: str, results: Results) -> dict[str, pd.DataFrame]:
     """The same table for each of its column groups, with the lines and the notes that concern it."""
     sheet = _sheet(paper, name, results)
     frames = {group: _frame(sheet, group) for group in dict.fromkeys(group for group, _, _ in sheet.cells)}

@@ -237,7 +237,8 @@ def test_claims_are_listed_under_their_outcomes_with_their_reasons():
         "E helps": "undecided on plaza/laptop; printed claim untested",
         "F helps": "mechanism supported on campus/laptop; printed claim untested",
         "G helps": "no verdict: a doubled schedule flips the sign",
-        "H helps": "preliminary, no verdict on plaza/gpu: 3 of 5 replicates",
+        "H helps": "no verdict: a doubled schedule flips the sign",
+        "I helps": "preliminary, no verdict on plaza/gpu: 3 of 5 replicates",
     }
     assert outcomes(pd.DataFrame({"claim": said.keys(), "verdict": said.values()})).splitlines() == [
         "- *Not run*",
@@ -248,10 +249,11 @@ def test_claims_are_listed_under_their_outcomes_with_their_reasons():
         "  - E helps.",
         "- *Mechanism supported on campus/laptop*",
         "  - F helps.",
-        "- *No verdict*",
-        "  - G helps (a doubled schedule flips the sign).",
-        "- *Preliminary on plaza/gpu*",
-        "  - H helps (3 of 5 replicates).",
+        "- *No verdict* (a doubled schedule flips the sign)",
+        "  - G helps.",
+        "  - H helps.",
+        "- *Preliminary on plaza/gpu* (3 of 5 replicates)",
+        "  - I helps.",
     ]
 
 

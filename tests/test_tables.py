@@ -17,7 +17,7 @@ from reidlib.evaluation import Evaluation
 from reidlib.recipe import Claim, Data, EvaluationSettings, Optimiser, Paper, Profile, Recipe, Row, options
 from reidlib.store import RunStore, Trial
 from reidlib.study import PAPERS, paper
-from reidlib.tables import measure, paper_values, parts, printed_values, rates, table
+from reidlib.tables import by_dataset, measure, paper_values, printed_values, rates, table
 from reidlib.verdicts import Verdict
 
 MARKET = Data("market1501")
@@ -268,7 +268,7 @@ def test_a_third_dataset_where_two_are_printed_has_a_column_of_its_own() -> None
 
 def test_a_part_of_a_table_has_the_lines_and_notes_that_concern_it(make: Make) -> None:
     results = {"table4/a": make(A, [0.10, 0.12]), "table4/b": [Trial(None)]}
-    full, single = parts(PAPER, "Table IV", results).values()
+    full, single = by_dataset(PAPER, "Table IV", results).values()
     assert full.index.tolist() == [*OTHERS, "PersonNet", "IDLA (added here)"]
     assert single.index.tolist() == ["PersonNet", "IDLA (added here)"]
     assert any(note.startswith("Sampling error") for note in full.attrs["notes"])
@@ -291,7 +291,7 @@ def test_a_part_says_nothing_of_rows_that_are_scored_elsewhere(make: Make) -> No
         extra.key: [Trial(trial.run, trial.settings[:1]) for trial in found],
     }
     paper = Paper("hagn", "HAGN", (market, other, extra), (), PAPER.profiles)
-    on_market, on_duke = (frame.attrs["notes"] for frame in parts(paper, "Table VI", results).values())
+    on_market, on_duke = (frame.attrs["notes"] for frame in by_dataset(paper, "Table VI", results).values())
     assert on_market[0].startswith("Measured on plaza small (worlds 0), profile laptop, all queries, seeds 0;")
     assert on_duke[0].startswith("Measured on campus small (worlds 0, 1), profile laptop, 50 or all queries a trial,")
     assert "Extra: few steps." in on_duke
