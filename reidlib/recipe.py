@@ -168,6 +168,12 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be part of a recipe; use strings, numbers, tuples and dataclasses")
 
 
+def restored(kept: Mapping[str, Any]) -> EvaluationSettings:
+    """The evaluation settings of which `plain` made these values, to the same fingerprint."""
+    scoring = tuple((name, value) for name, value in kept.get("scoring", ()))
+    return EvaluationSettings(**{**kept, "data": Data(**kept.get("data", {})), "scoring": scoring})
+
+
 def fingerprint(value: Any) -> str:
     """SHA-256 (hex) over the non-default fields of a recipe or of evaluation settings."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -119,7 +119,8 @@ def train_and_evaluate(
     """The run of a recipe with every one of `settings` evaluated: found in the store, completed, or trained.
 
     Two processes asking for one run train it once; an interrupted training goes on from its checkpoint, and one whose
-    evaluation was interrupted is evaluated again, not trained.
+    evaluation was interrupted is evaluated again, not trained. A run without weights that lacks one of `settings` is
+    trained again, and scored once more under those it has.
     keep: "weights" stores the weights, "trained" and "robustness" also that table (`robustness.OF`), "figures" also
     `figure_arrays` and `coverage`.
     again: train even if the run is there.
@@ -137,7 +138,8 @@ def train_and_evaluate(
             for item in missing:
                 run = run.add_evaluation(item, *_score(model, item, how))
             return run
-        return _train(recipe, settings, how, profile, keep)
+        held = [] if run is None else _scores_again(run, data_root)
+        return _train(recipe, tuple(dict.fromkeys((*settings, *held))), how, profile, keep)
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,25 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
     )
     how.checkpoint(recipe).unlink(missing_ok=True)
     return run
+
+
+def _scores_again(run: Run, data_root: Path | None) -> list[EvaluationSettings]:
+    """What a run was scored under and would lose by being trained anew, but on data that have changed since.
+
+    NotAvailable where the data are not here: nothing is lost that nobody said.
+    """
+    again = []
+    for item in run.settings:
+        name, version = item.data.name, item.data.version
+        try:
+            if name in SYNTHETIC or read_benchmark(Data(name), data_root).digest[:16] == version:
+                again.append(item)
+        except NotAvailable as error:
+            raise NotAvailable(
+                f"{run.name} is here without weights, and training it again would lose its scores on {name}"
+                f" ({error}); recompute='all' does so"
+            ) from None
+    return again
 
 
 def _refuse_leaks(recipe: Recipe, settings: Sequence[EvaluationSettings], data_root: Path | None) -> None:

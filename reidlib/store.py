@@ -24,7 +24,7 @@ from tqdm import tqdm
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.files import sync
-from reidlib.recipe import EvaluationSettings, Recipe, fingerprint, plain
+from reidlib.recipe import EvaluationSettings, Recipe, fingerprint, plain, restored
 from reidlib.record import (
     FORMAT,
     DamagedRunError,
@@ -75,6 +75,11 @@ class Run:
         """The training history, one row a validation."""
         path = self.folder / "history.csv"
         return pd.read_csv(path) if path.read_bytes().strip() else pd.DataFrame()
+
+    @property
+    def settings(self) -> tuple[EvaluationSettings, ...]:
+        """What it was evaluated under."""
+        return tuple(restored(entry["settings"]) for entry in self.record["evaluations"].values())
 
     def metrics(self, settings: EvaluationSettings) -> dict[str, float] | None:
         """The metrics under these settings (fractions), None where they were not evaluated."""

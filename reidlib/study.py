@@ -190,8 +190,9 @@ class Study:
             what = f"row or table {select!r}" if keys else "rows to train"
             tables = dict.fromkeys(key.partition("/")[0] for key in keys)
             raise ValueError(f"{self.paper.key} has no {what}{hint(select, [*tables, *keys])}")
-        trained = {row.recipe for row in rows}
-        others = [row for row in self.paper.rows if row.recipe in trained and row not in rows]
+        # Rows that differ in their dataset alone train the same where one stands for all; else none need be read.
+        read = {row.recipe.datasets for row in rows}
+        others = [r for r in self.paper.rows if r not in rows and (self.dataset != "real" or r.recipe.datasets in read)]
         jobs: list[Job] = []
         absent: NotAvailable | None = None
         for row in (*rows, *others):
@@ -199,15 +200,15 @@ class Study:
                 try:
                     recipe, settings = self.recipe(row, trial, profile), self.settings(row, trial, profile)
                 except NotAvailable as error:
-                    absent = absent or error
+                    absent = absent or (error if row in rows else None)
                     continue
                 keep = row.keep if trial == 0 else ""
                 asked, also = (settings, ()) if row in rows else ((), settings)
                 rank = self._rank(row, trial, profile)
                 jobs.append(Job(row, trial, profile, recipe, asked, keep, rank, self.paper.key, also))
-        if absent is not None and not jobs:
-            raise absent
         chosen = {fingerprint(job.recipe) for job in jobs if job.row in rows}
+        if absent is not None and not chosen:
+            raise absent
         return merged(job for job in jobs if fingerprint(job.recipe) in chosen)
 
     def _rank(self, row: Row, trial: int, profile: str) -> int:

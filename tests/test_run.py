@@ -10,10 +10,11 @@ import timm
 import torch
 from safetensors import safe_open
 
+from reidlib.evaluation import Evaluation
 from reidlib.mining import hardest_negatives
 from reidlib.models import build
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
-from reidlib.run import inherit, measure, restore_model, train_and_evaluate
+from reidlib.run import NotAvailable, inherit, measure, restore_model, train_and_evaluate
 from reidlib.store import RunStore
 from reidlib.training import fit
 
@@ -42,6 +43,29 @@ def test_a_kept_run_is_scored_again_without_training(tmp_path, plaza_tiny, monke
     images = torch.rand(2, 3, 160, 60, generator=torch.Generator().manual_seed(0))
     models = [restore_model(both, TINY) for _ in range(2)]
     assert torch.equal(*(model.encode(images).maps for model in models))
+
+
+def test_a_run_without_weights_is_trained_again_and_keeps_its_other_evaluations(tmp_path, plaza_tiny):
+    store = RunStore(tmp_path)
+    asked = replace(FULL, scoring=options(average_orders=True))
+    first = train_and_evaluate(replace(TINY, system="midlevel", options=()), [asked], store, progress=False)
+    again = train_and_evaluate(replace(TINY, system="midlevel", options=()), [SINGLE], store, progress=False)
+    assert again.settings == (SINGLE, asked)
+    assert again.metrics(asked) == first.metrics(asked)
+
+
+def test_a_run_is_not_trained_again_where_that_would_lose_scores(tmp_path, plaza_tiny):
+    """Made elsewhere, on data that are not here."""
+    store, real = RunStore(tmp_path), EvaluationSettings(Data("viper", version="0"))
+    found = Evaluation.from_frame(
+        pd.DataFrame({"query": [0], "ap": [1.0], "first_hit": [0], "inp": [1.0], "tied": [False]})
+    )
+    meta = {"profile": "", "device": "", "seconds": 1.0}
+    store.save(TINY, history=[], evaluations={real: (found, plaza_tiny.query)}, meta=meta)
+    with pytest.raises(NotAvailable, match=r"without weights, .* lose its scores on viper .*; recompute='all' does so"):
+        train_and_evaluate(TINY, [FULL], store, progress=False)
+    assert store.find(TINY).settings == (real,)
+    assert train_and_evaluate(TINY, [FULL], store, again=True, progress=False).settings == (FULL,)
 
 
 @pytest.mark.parametrize("during", ["evaluate", "figure_arrays", "_tables"])

@@ -9,7 +9,7 @@ from reidlib.claims import printed_effect
 from reidlib.data import augment
 from reidlib.models import options
 from reidlib.objectives import OBJECTIVES
-from reidlib.recipe import Data, Recipe
+from reidlib.recipe import Data, Recipe, fingerprint
 from reidlib.run import NotAvailable
 from reidlib.study import PAPERS, Study, paper, study
 from reidlib.tables import printed_values
@@ -148,6 +148,17 @@ def test_a_row_is_selected_alone_and_a_table_whole(tmp_path):
     chosen = smoke(tmp_path)
     assert {job.row.key for job in chosen.jobs("table4/idla")} == {"table4/idla"}
     assert {job.row.key for job in chosen.jobs("open")} == {"open/kernel-3", "open/tanh", "open/lr-0.05"}
+
+
+def test_rows_that_one_dataset_makes_the_same_training_are_evaluated_with_it(tmp_path):
+    """Or the other row's turn would train it again, and replace the run without this row's evaluation."""
+    chosen = study("mls", profile="laptop", dataset="plaza", runs_dir=str(tmp_path))
+    market = {fingerprint(job.recipe): job for job in chosen.jobs("market")}
+    shared = [job for job in chosen.jobs("table2") if fingerprint(job.recipe) in market]
+    assert shared
+    for job in shared:
+        other = market[fingerprint(job.recipe)]
+        assert {*job.settings, *job.also} == {*other.settings, *other.also}
 
 
 def test_an_unknown_row_names_the_nearest(tmp_path):
