@@ -119,9 +119,19 @@ class Study:
         names = [data.layout or data.name for data in datasets]
         return trial if any(name in registry.DATASETS and registry.DATASETS[name].splits > 1 for name in names) else 0
 
-    def benchmark(self, name: str = "market1501", world: int = 0) -> Benchmark:
-        """The images that stand for the dataset `name` in this study."""
-        return read_benchmark(self.data(Data(name), world, self.shown_profile()), self.data_root)
+    def benchmark(self, *names: str, profile: str = "") -> Benchmark:
+        """The images that stand for the first of the datasets `names` that is there; for Market-1501 by default.
+
+        profile: whose size drawn ones have, the shown one by default. NotAvailable where none is there.
+        """
+        absent: list[NotAvailable] = []
+        for name in names or ("market1501",):
+            try:
+                data = self.data(Data(name), 0, profile or self.shown_profile())
+                return read_benchmark(data, self.data_root)
+            except NotAvailable as error:
+                absent.append(error)
+        raise absent[0]
 
     def recipe(self, row: Row, trial: int, profile: str) -> Recipe:
         """The row's recipe as trial `trial` runs it: scaled by the profile, with its seed and its data."""
@@ -256,8 +266,15 @@ class Study:
         return [job for job in self.jobs(select) if self.recompute == "all" or (job.row.core and job.trial == 0)]
 
     def compute(self, select: str = "") -> None:
-        """Do what is due; what `recompute` names "core" or "all" is trained again even if it is there."""
-        for job in self.due(select):
+        """Do what is due; what `recompute` names "core" or "all" is trained again even if it is there.
+
+        Nothing where none of the datasets is on disk.
+        """
+        try:
+            due = self.due(select)
+        except NotAvailable:
+            return
+        for job in due:
             self.do(job, again=self.recompute != "missing")
 
     def results(self, table: str | None = None) -> dict[str, list[Trial]]:

@@ -192,6 +192,12 @@ def test_a_chapter_says_how_many_of_its_trainings_there_are(tmp_path):
     )
 
 
+def test_a_chapter_without_any_of_its_datasets_says_so(tmp_path):
+    where = {"dataset": "real", "data_root": str(tmp_path), "runs_dir": str(tmp_path / "runs")}
+    said = planned_runs(study("mls", profile="laptop", **where))
+    assert said.startswith("None of this chapter's datasets is here, so that nothing is trained: no ")
+
+
 def test_a_smoke_chapter_says_that_its_numbers_mean_nothing(tmp_path, plaza_tiny):
     chapter = study("personnet", profile="smoke", runs_dir=str(tmp_path))
     assert planned_runs(chapter).endswith(
