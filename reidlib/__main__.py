@@ -93,7 +93,7 @@ def run(
     dataset: Dataset = "synthetic",
     data_root: DataRoot = "",
     device: Device = "auto",
-    devices: Annotated[int, typer.Option(help="GPUs to train on", min=1)] = 1,
+    devices: Annotated[int, typer.Option(help="GPUs to train on, each with batches of its own", min=1)] = 1,
     seeds: Annotated[str, typer.Option(help="trials, e.g. '0,1'; default: each row's own")] = "",
     recompute: Annotated[str, typer.Option(help="missing, core or all")] = "missing",
     runs_dir: RunsDir = "",

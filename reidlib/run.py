@@ -185,6 +185,7 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
             "data": {d.name: read_benchmark(d, how.data_root, recipe.split).digest for d in recipe.datasets},
             **({"parent_weights": _weights_digest(_parent_weights(recipe.parent, how))} if recipe.parent else {}),
             "device": device_name(how.device),
+            "devices": how.devices,
             "precision": precision(how.device),
             "seconds": round(time.perf_counter() - began, 1),
             "training_seconds": round(trained, 1),

@@ -140,8 +140,8 @@ def fit(
     train, held_out: pixels at the model's image size. precision: Lightning Fabric's ("32-true", "bf16-mixed").
     checkpoint: a file that is written at every validation, the last one too; if it is there, training goes on from it,
     on the CPU to the same last bit as without the interruption. The caller removes it.
-    devices: each is one process with batches of its own, and gradients are averaged; the calling script must be
-    importable (`if __name__ == ...`).
+    devices: each is one process with batches of its own, and gradients are averaged: N devices see N times the images
+    in as many steps at the same rate. The calling script must be importable (`if __name__ == ...`).
     mined: (M, 2) rows of `train`, the hard negatives of `recipe.sampling`.
     History columns: step, progress, images (presented so far), lr, the loss terms (means since the row
     before), loss, accuracy (held out, a fraction), seconds (since the start, interruptions left out).
@@ -192,7 +192,7 @@ def _train(
     rows: list[dict[str, float]] = []
     start = 0
     if checkpoint is not None and checkpoint.exists():
-        start, rows = _restore(checkpoint, objective, optimiser, recipe)
+        start, rows = _restore(checkpoint, objective, optimiser, recipe, fabric.world_size)
     stops = {math.ceil(recipe.steps * (i + 1) / recipe.validations) for i in range(recipe.validations)}
     spent, presented = (rows[-1]["seconds"], int(rows[-1]["images"])) if rows else (0.0, 0)
     began = time.perf_counter()
@@ -242,7 +242,7 @@ def _train(
                 bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "accuracy") if name in row})
                 sums, since = {}, step + 1
                 if checkpoint is not None and fabric.is_global_zero:
-                    _save(checkpoint, step + 1, objective, optimiser, rows, recipe)
+                    _save(checkpoint, step + 1, objective, optimiser, rows, recipe, fabric.world_size)
     return pd.DataFrame(rows)
 
 
@@ -295,6 +295,7 @@ def _save(
     optimiser: torch.optim.Optimizer,
     rows: list[dict[str, float]],
     recipe: Recipe,
+    processes: int,
 ) -> None:
     """Write model, optimiser state and history as one safetensors file, atomically."""
     tensors = {f"model.{name}": value for name, value in objective.state_dict().items()}
@@ -302,21 +303,23 @@ def _save(
         for name, value in state.items():
             if value is not None:
                 tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
-    notes = {"step": str(step), "rows": json.dumps(rows), "recipe": fingerprint(recipe)}
+    notes = {"step": str(step), "rows": json.dumps(rows), "recipe": fingerprint(recipe), "processes": str(processes)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
         write_tensors(tensors, part, notes)
 
 
 def _restore(
-    path: Path, objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe
+    path: Path, objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe, processes: int
 ) -> tuple[int, list[dict[str, float]]]:
-    """Load what `_save` wrote; a damaged file, or one of another recipe, is named and training starts over."""
+    """Load what `_save` wrote; a file that is damaged or another training's is named, and training starts over."""
     try:
         with safe_open(path, framework="pt") as file:
             notes: Mapping[str, str] = file.metadata() or {}
         if notes.get("recipe") != fingerprint(recipe):
             raise ValueError("it belongs to another recipe")
+        if (before := int(notes.get("processes", 1))) != processes:
+            raise ValueError(f"its number of processes is {before}, not {processes}")
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         tqdm.write(f"checkpoint {path} cannot be used ({error}); training starts from the beginning")

@@ -95,7 +95,8 @@ def test_a_training_outlives_an_interrupted_evaluation(tmp_path, plaza_tiny, mon
 def test_time_before_an_interruption_counts(tmp_path, plaza_tiny, monkeypatch):
     resumed = pd.DataFrame({"step": [2], "loss": [1.0], "seconds": [1000.0]})
     monkeypatch.setattr("reidlib.run.fit", lambda *_, **__: resumed)
-    record = train_and_evaluate(TINY, [FULL], RunStore(tmp_path), progress=False).record
+    record = train_and_evaluate(TINY, [FULL], RunStore(tmp_path), devices=2, progress=False).record
+    assert record["devices"] == 2
     assert record["training_seconds"] == 1000
     assert 1000 < record["seconds"] < 1100
 

@@ -248,12 +248,14 @@ def test_a_frozen_norm_keeps_its_averages():
     assert moved == {"": True, "logits": False}
 
 
-def test_two_processes_train_one_model():
+def test_two_processes_train_one_model(tmp_path):
+    """And do not go on where one alone was interrupted, which had seen half of the images."""
+    checkpoint, recipe = tmp_path / "alone.safetensors", replace(RECIPE, steps=4, validations=2)
+    alone, _ = train(recipe, checkpoint)
     torch.manual_seed(7)
     model = Toy()
-    recipe = replace(RECIPE, steps=4, validations=2)
-    history = fit(PairObjective(model), recipe, toy_pixels(), toy_pixels(seed=1), devices=2, progress=False)
+    given = (PairObjective(model), recipe, toy_pixels(), toy_pixels(seed=1))
+    history = fit(*given, devices=2, checkpoint=checkpoint, progress=False)
     assert history["images"].tolist() == [2 * 2 * 8, 4 * 2 * 8]
-    again, _ = train(recipe)
-    assert not torch.equal(model.state_dict()["conv.weight"], again["conv.weight"])  # other, and twice as many, batches
+    assert not torch.equal(model.state_dict()["conv.weight"], alone["conv.weight"])  # other, and twice as many, batches
     assert np.isfinite(history["loss"]).all()
