@@ -19,6 +19,7 @@ from lightning.fabric.strategies import DDPStrategy
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.multiprocessing.spawn import ProcessException
 from tqdm import tqdm
 
 from reidlib.data.augment import augment
@@ -145,8 +146,11 @@ def fit(
     mined: (M, 2) rows of `train`, the hard negatives of `recipe.sampling`.
     History columns: step, progress, images (presented so far), lr, the loss terms (means since the row
     before), loss, accuracy (held out, a fraction), seconds (since the start, interruptions left out).
-    Raises TrainingError when the loss is no longer finite.
+    Raises TrainingError when the loss is no longer finite, or when one of several processes fails; ValueError for more
+    devices than there are.
     """
+    if device == "cuda" and devices > (there := torch.cuda.device_count()):
+        raise ValueError(f"devices={devices}: PyTorch sees {there} CUDA devices here; ask for that many at most")
     # A term of weight 0 leaves parameters unused, which has to be said.
     strategy = DDPStrategy(start_method="spawn", find_unused_parameters=True) if devices > 1 else "auto"
     fabric = Fabric(
@@ -158,7 +162,11 @@ def fit(
     given = (objective, recipe, train, held_out, checkpoint, mined, progress)
     if devices == 1:
         return _train(fabric, *given)
-    history, state = fabric.launch(partial(_train_spawned, given=given))
+    try:
+        history, state = fabric.launch(partial(_train_spawned, given=given))
+    except ProcessException as error:  # whose text is that process's traceback
+        last = str(error).strip().splitlines()[-1]
+        raise TrainingError(f"one of {devices} processes failed: {last}") from error
     objective.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
     return history
 

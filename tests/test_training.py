@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.multiprocessing import ProcessRaisedException
 
 from reidlib.data.splits import Split
 from reidlib.models.base import Encoding, LogitLayer, ReIDModel
@@ -259,3 +260,21 @@ def test_two_processes_train_one_model(tmp_path):
     assert history["images"].tolist() == [2 * 2 * 8, 4 * 2 * 8]
     assert not torch.equal(model.state_dict()["conv.weight"], alone["conv.weight"])  # other, and twice as many, batches
     assert np.isfinite(history["loss"]).all()
+
+
+def test_a_process_that_fails_is_one_sentence(monkeypatch):
+    """The queue goes on after a TrainingError, and knows nothing of processes."""
+    said = "\n\n-- Process 1 terminated with the following error:\nTraceback:\n\nOSError: full"
+
+    def fails(*_):
+        raise ProcessRaisedException(said, 1, 0)
+
+    monkeypatch.setattr("lightning.fabric.Fabric.launch", fails)
+    with pytest.raises(TrainingError, match=r"^one of 2 processes failed: OSError: full$"):
+        fit(PairObjective(Toy()), RECIPE, toy_pixels(), devices=2, progress=False)
+
+
+def test_more_devices_than_there_are_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(ValueError, match="devices=2: PyTorch sees 1 CUDA devices here; ask for that many at most"):
+        fit(PairObjective(Toy()), RECIPE, toy_pixels(), device="cuda", devices=2, progress=False)
