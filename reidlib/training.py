@@ -48,6 +48,17 @@ class Pixels:
     split: Split
     images: np.ndarray
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For other processes: a memory-mapped file is mapped again there, not copied."""
+        file = self.images.base
+        if isinstance(file, np.memmap) and (file.shape, file.strides) == (self.images.shape, self.images.strides):
+            return _mapped, (self.split, file.filename)
+        return Pixels, (self.split, self.images)
+
+
+def _mapped(split: Split, path: Path) -> Pixels:
+    return Pixels(split, np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)))
+
 
 def learning_rate_factor(schedule: Schedule, progress: float, accuracies: Sequence[float] = ()) -> float:
     """The factor on the learning rate at `progress` in [0, 1].

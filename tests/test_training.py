@@ -1,5 +1,6 @@
 """The training loop: rates, the paper's RMSProp, resuming to the same bits, stopping on a broken loss."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,6 +261,17 @@ def test_two_processes_train_one_model(tmp_path):
     assert history["images"].tolist() == [2 * 2 * 8, 4 * 2 * 8]
     assert not torch.equal(model.state_dict()["conv.weight"], alone["conv.weight"])  # other, and twice as many, batches
     assert np.isfinite(history["loss"]).all()
+
+
+def test_mapped_images_go_to_another_process_as_their_files_name(tmp_path):
+    own = toy_pixels(people=500)
+    np.save(tmp_path / "images.npy", own.images)
+    mapped = Pixels(own.split, np.asarray(np.load(tmp_path / "images.npy", mmap_mode="r")))
+    text = pickle.dumps(mapped)
+    assert len(text) < own.images.nbytes / 2 < len(pickle.dumps(own))
+    part = Pixels(own.split, mapped.images[::-1])
+    for given in (own, mapped, part):
+        assert np.array_equal(pickle.loads(pickle.dumps(given)).images, given.images)
 
 
 def test_a_process_that_fails_is_one_sentence(monkeypatch):
