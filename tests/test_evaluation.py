@@ -1,5 +1,6 @@
 """`rank` and `evaluate` against worked examples and a plain loop with a stable sort."""
 
+import errno
 import itertools
 import tracemalloc
 from dataclasses import replace
@@ -708,6 +709,18 @@ def test_encodings_too_big_for_memory_go_to_a_file(benchmark, options, monkeypat
     expected = evaluate(Pooled(), benchmark, **options).frame()
     monkeypatch.setattr("reidlib.evaluation.scoring.RESIDENT_BYTES", 100)
     assert evaluate(Pooled(), benchmark, **options).frame().equals(expected)
+
+
+def test_encodings_that_fit_nowhere_are_refused_before_they_are_made(benchmark, options, monkeypatch):
+    """A file that is mapped and not there in full would end the process by a signal."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("reidlib.evaluation.scoring.RESIDENT_BYTES", 100)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match=r"encodings \(0 GB\) could not be written: No .*; free space or point TMPDIR"):
+        evaluate(Pooled(), benchmark, **options)
 
 
 def test_bf16_encoding_is_close(benchmark, options):

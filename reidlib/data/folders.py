@@ -32,8 +32,8 @@ def cores() -> int:
 
 
 @contextmanager
-def writing(what: str, folder: Path) -> Iterator[None]:
-    """Say in one sentence that `what` could not be written to the cache, and what to do."""
+def writing(what: str, folder: Path, variable: str = "REIDLIB_CACHE") -> Iterator[None]:
+    """Say in one sentence that `what` could not be written to `folder`, which `variable` moves, and what to do."""
     try:
         yield
     except OSError as error:
@@ -41,6 +41,6 @@ def writing(what: str, folder: Path) -> Iterator[None]:
             raise
         raise OSError(
             error.errno,
-            f"{what} could not be written: {error.strerror}; free space or point REIDLIB_CACHE elsewhere",
+            f"{what} could not be written: {error.strerror}; free space or point {variable} elsewhere",
             str(folder),
         ) from None

@@ -1,5 +1,6 @@
 """From a model and a benchmark to scores: encode once, compare in blocks, rank."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from reidlib.data.folders import writing
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import JUNK, Benchmark, Split
 from reidlib.evaluation.protocols import Evaluation, Protocol, named, subset
@@ -229,6 +231,9 @@ class _Scorer:
         if size < RESIDENT_BYTES:
             return torch.empty(shape, dtype=dtype)
         with tempfile.NamedTemporaryFile(dir=self.files.name, delete=False) as file:
+            if hasattr(os, "posix_fallocate"):  # else a disk that is full ends the process, where the file is mapped
+                with writing(f"encodings ({size / 1e9:.0f} GB)", Path(self.files.name), "TMPDIR"):
+                    os.posix_fallocate(file.fileno(), 0, size)
             return torch.from_file(file.name, shared=True, size=int(np.prod(shape)), dtype=dtype).view(shape)
 
     def blocks(self, queries: Encoding, gallery: Encoding, labels: Labels) -> Iterator[Block]:
