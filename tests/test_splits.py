@@ -111,6 +111,28 @@ def test_hold_out_takes_whole_groups():
     assert other.identities.tolist() != held.identities.tolist()
 
 
+@pytest.mark.parametrize("people", range(4, 40))
+def test_of_few_people_two_are_held_out_who_make_pairs(people):
+    """Of 16 and more a tenth is as many anyway."""
+    split = make_split("train", [*np.repeat(np.arange(1, people + 1), 2), 0, -1])
+    for seed in range(5):
+        kept, held = hold_out(split, 0.1, seed)
+        first = np.random.default_rng(seed).permutation(people) + 1
+        tenth = 1 + int(np.argmin(np.abs(np.arange(1, people) - 0.1 * people)))
+        assert held.identities.tolist() == sorted(first[: max(tenth, 2)])
+        assert (tenth > 1) == (people >= 16)
+        assert len(kept.identities) >= 2
+
+
+def test_people_of_one_image_make_no_pairs():
+    single = make_split("train", [1, 2, 3, 3, 4, 4, 5, 5, 6, 6])
+    for seed in range(5):
+        for part in hold_out(single, 0.1, seed):
+            assert (np.unique(part.person_ids, return_counts=True)[1] > 1).sum() >= 2
+    kept, held = hold_out(make_split("train", [1, 1, 2, 2, 3, 3]), 0.1, 0)  # too few in any case
+    assert (len(kept.identities), len(held.identities)) == (2, 1)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 def test_hold_out_leaves_both_sides_a_group(share):
     kept, held = hold_out(make_split("train", [1, 2, 3], groups=[1, 1, 2]), share, seed=3)

@@ -65,7 +65,10 @@ class PairSampler:
             cells[:, 0], return_index=True, return_counts=True
         )
         if len(self._people) < 2:
-            raise ValueError(f"{split.name}: pairs need two people with two images each, found {len(self._people)}")
+            raise ValueError(
+                f"{split.name}: pairs need two people with two images each, found {len(self._people)}; a training takes"
+                " four, two of whom are held out"
+            )
 
     def batch(self, step: int, progress: float = 0.0) -> IndexBatch:
         """The batch of that step; progress: share of training done, in [0, 1]."""

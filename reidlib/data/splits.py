@@ -158,17 +158,21 @@ def two_views(name: str, train: Split, test: Split, validation: Split | None = N
 def hold_out(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """(kept, held out): about `share` of the people, whole look-alike groups, drawn by `seed`.
 
-    Junk and distractors stay with the kept. ValueError where fewer than two groups leave nothing to divide.
+    Of few people more than that: two with two images each, who make pairs, where two such are left. Junk and
+    distractors stay with the kept. ValueError where fewer than two groups leave nothing to divide.
     """
     if not 0 < share < 1:
         raise ValueError(f"a share of {share} cannot be held out; give a fraction between 0 and 1")
-    people, first = np.unique(split.person_ids, return_index=True)
-    groups, sizes = np.unique(split.groups[first][people > 0], return_counts=True)
+    people, first, images = np.unique(split.person_ids, return_index=True, return_counts=True)
+    groups, member, sizes = np.unique(split.groups[first][people > 0], return_inverse=True, return_counts=True)
     if len(groups) < 2:
         raise ValueError(f"{split.name}: cannot hold out from {len(groups)} look-alike group; at least two are needed")
     order = np.random.default_rng(seed).permutation(len(groups))
     held = np.cumsum(sizes[order])[:-1]  # at least one group is kept
     count = 1 + int(np.argmin(np.abs(held - share * sizes.sum())))
+    paired = np.cumsum(np.bincount(member, images[people > 0] > 1)[order])
+    enough = np.flatnonzero((paired >= 2) & (paired[-1] - paired >= 2))
+    count = max([count, *(1 + enough[:1])])
     out = np.isin(split.groups, groups[order[:count]]) & (split.person_ids > 0)
     return split.take(~out), split.take(out, "validation")
 
