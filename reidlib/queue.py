@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from reidlib.recipe import Recipe, fingerprint
 from reidlib.run import NotAvailable, device_name
 from reidlib.store import Run, RunStore
-from reidlib.study import PAPERS, Job, Study, ancestors, merged, paper, study
+from reidlib.study import PAPERS, PROFILES, Job, Study, ancestors, merged, paper, study
 
 
 class Time(NamedTuple):
@@ -177,12 +177,16 @@ def _scores(job: Job, run: Run) -> str:
 def queue(targets: Sequence[str], **parameters: Any) -> Queue:
     """The jobs of several targets that `recompute` asks for: PAPER, PAPER/TABLE, PAPER/TABLE/ROW, or "all" papers.
 
-    parameters: of `study`. Papers none of whose datasets is on disk are left out; NotAvailable where that leaves none.
+    parameters: of `study`, with a profile that trains. Papers none of whose datasets is on disk are left out;
+    NotAvailable where that leaves none.
     """
     every = [key for key in PAPERS if paper(key).rows]
     named = [key for target in targets for key in (every if target == "all" else [target])]
     parts = [target.partition("/") for target in named]
     chosen = [(study(key, **parameters), select) for key, _, select in parts]
+    first = chosen[0][0]
+    if first.profile == "stored":
+        raise ValueError(f"profile 'stored' trains nothing; choose from {', '.join(PROFILES[1:])}")
     jobs, absent = [], None
     for item, select in chosen:
         try:
@@ -191,7 +195,6 @@ def queue(targets: Sequence[str], **parameters: Any) -> Queue:
             absent = error
     if absent is not None and not jobs:
         raise absent
-    first = chosen[0][0]
     if first.seeds is not None and absent is None and not any(item.jobs(select) for item, select in chosen):
         raise ValueError(f"no row of {', '.join(targets)} has trial {', '.join(map(str, first.seeds))} at this profile")
     return Queue(first, merged(jobs), first.recompute in ("core", "all"), Clock.of(first.store, first.device))

@@ -75,6 +75,8 @@ def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path
         (("run", "personet/table4"), "did you mean 'personnet'"),
         (("run", "personnet/table4/personet"), "did you mean 'table4/personnet'"),
         (("run", "personnet", "--profile", "smok"), "did you mean 'smoke'"),
+        (("run", "personnet", "--profile", "stored"), "trains nothing; choose from smoke, laptop, gpu, paper"),
+        (("missing", "personnet", "--profile", "stored"), "trains nothing; choose from smoke, laptop, gpu, paper"),
         (("measure", "mls/market/msl"), "did you mean 'market/mls'"),
         (("data", "make", "plazza"), "plaza"),
         (("data", "make", "plaza", "--size", "smal"), "small"),
