@@ -116,6 +116,8 @@ def run(
         runs_dir=runs_dir,
     )
     print(f"{', '.join(targets)}\n{todo.study.conditions()}\n  runs       {len(todo.jobs)}, {todo.time()}", flush=True)
+    for sentence in todo.absent:
+        print(f"  left out   {sentence}", flush=True)
     for line in todo.work(minutes=minutes, devices=devices):
         print(line, flush=True)
 
@@ -134,6 +136,8 @@ def missing(
     todo = queue(targets, profile=profile, dataset=dataset, data_root=data_root, runs_dir=runs_dir)
     for job in todo.jobs:
         print(job)
+    for sentence in todo.absent:
+        print(f"left out: {sentence}")
     print(f"{len(todo.jobs)} missing, {todo.time()}")
 
 

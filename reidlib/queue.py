@@ -89,13 +89,15 @@ def _has_weights(store: RunStore, recipe: Recipe) -> bool:
 class Queue:
     """Jobs in order. Several processes may work on one: each takes what no other is at.
 
-    study: any of theirs; they share data, device and store. again: train even what is there.
+    study: any of theirs; they share data, device and store. again: train even what is there. absent: why rows are left
+    out, a sentence for each dataset that is not there or not whole.
     """
 
     study: Study
     jobs: list[Job]
     again: bool
     clock: Clock
+    absent: list[str] = field(default_factory=list)
     finished: set[str] = field(default_factory=set)
 
     def left(self) -> list[Job]:
@@ -197,4 +199,6 @@ def queue(targets: Sequence[str], **parameters: Any) -> Queue:
         raise absent
     if first.seeds is not None and absent is None and not any(item.jobs(select) for item, select in chosen):
         raise ValueError(f"no row of {', '.join(targets)} has trial {', '.join(map(str, first.seeds))} at this profile")
-    return Queue(first, merged(jobs), first.recompute in ("core", "all"), Clock.of(first.store, first.device))
+    said = dict.fromkeys(sentence for item, select in chosen for sentence in item.absent(select))
+    again, clock = first.recompute in ("core", "all"), Clock.of(first.store, first.device)
+    return Queue(first, merged(jobs), again, clock, list(said))

@@ -8,6 +8,7 @@ import ast
 import importlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -187,12 +188,8 @@ class Study:
                 return profile
         return "laptop"
 
-    def jobs(self, select: str = "") -> list[Job]:
-        """The trainings that `select` needs, each recipe once: a row's key, a table's ("table4"), or "" for all.
-
-        In `Job.order`. Rows whose dataset is not on disk are left out; NotAvailable where that leaves none.
-        """
-        profile = self.shown_profile()
+    def selected(self, select: str = "") -> list[Row]:
+        """The rows that `select` names: a row's key, a table's ("table4"), or "" for all; ValueError for others."""
         wanted = select.rstrip("/")
         rows = [row for row in self.paper.rows if wanted in ("", row.key) or row.key.startswith(f"{wanted}/")]
         if not rows:
@@ -200,6 +197,25 @@ class Study:
             what = f"row or table {select!r}" if keys else "rows to train"
             tables = dict.fromkeys(key.partition("/")[0] for key in keys)
             raise ValueError(f"{self.paper.key} has no {what}{hint(select, [*tables, *keys])}")
+        return rows
+
+    def absent(self, select: str = "") -> list[str]:
+        """Why datasets of the selected rows are not there or not whole, a sentence each."""
+        rows, said = self.selected(select), []
+        asked = [(*row.recipe.datasets, *(item.data for item in row.evaluations)) for row in rows]
+        for data in dict.fromkeys(chain(*asked)):
+            try:
+                self.data(data, 0, self.shown_profile())
+            except NotAvailable as error:
+                said.append(str(error))
+        return list(dict.fromkeys(said))
+
+    def jobs(self, select: str = "") -> list[Job]:
+        """The trainings that the `selected` rows need, each recipe once, in `Job.order`.
+
+        Rows whose dataset is not on disk are left out; NotAvailable where that leaves none.
+        """
+        profile, rows = self.shown_profile(), self.selected(select)
         # Rows that differ in their dataset alone train the same where one stands for all; else none need be read.
         read = {row.recipe.datasets for row in rows}
         others = [r for r in self.paper.rows if r not in rows and (self.dataset != "real" or r.recipe.datasets in read)]

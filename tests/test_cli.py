@@ -69,6 +69,21 @@ def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path
     assert "0 runs, 1 damaged" in shown
 
 
+def test_a_dataset_that_is_not_whole_is_said_to_be_left_out(reidlib, tmp_path, plaza_tiny):
+    """Its rows used to vanish from the queue without a word."""
+    data = tmp_path / "data"
+    (data / "DukeMTMC-reID" / "query").mkdir(parents=True)
+    (data / "Market-1501").symlink_to(plaza_tiny.gallery.paths[0].parents[1])
+    where = ("--profile", "smoke", "--dataset", "real", "--data-root", data, "--runs-dir", tmp_path / "runs")
+    _, shown, _ = reidlib("missing", "casn/table2", *where)
+    *jobs, left_out, count = shown.splitlines()
+    assert jobs
+    assert all("/market" in job for job in jobs)
+    assert left_out.startswith("left out: DukeMTMC-reID in ")
+    assert " lacks bounding_box_train/" in left_out
+    assert count.startswith(f"{len(jobs)} missing")
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
