@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from reidlib.data import layout
 from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, joined
 from reidlib.data.synthetic import BODY_PARTS, PARTS, named_world, read_manifest, visible_differences
-from reidlib.data.synthetic.dataset import MANIFEST
 from reidlib.data.synthetic.settings import DEFAULT_LAYOUT
 from reidlib.evaluation.protocols import bootstrap
 from reidlib.maps import MAPS, Layer, in_figure
@@ -87,8 +87,7 @@ def drawn(benchmark: Benchmark) -> Path | None:
     """The folder of a drawn benchmark, where a manifest names its images; None where there is none."""
     image = benchmark.query.paths[0]
     for folder in image.parents:
-        path = folder / MANIFEST
-        if path.is_file() and f'"{image.relative_to(folder).as_posix()}":' in path.read_text(errors="replace"):
+        if image.relative_to(folder).as_posix() in layout.manifest(folder).get("images", ()):
             return folder
     return None
 

@@ -172,6 +172,11 @@ def test_a_line_that_is_listed_twice(tmp_path):
     assert said[0].startswith("train: a file is listed more than once: ")
 
 
+def test_a_manifest_of_others_is_none_of_ours(market):
+    (market / "manifest.json").write_text('{"name": "my export"}')
+    assert look(market).problems == ()
+
+
 def test_an_image_that_a_drawn_dataset_lost_is_named(copy_of, tmp_path):
     shutil.copytree(copy_of("viper"), tmp_path / "VIPeR")
     gone = min(tmp_path.rglob("cam_a/*.bmp"))

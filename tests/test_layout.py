@@ -143,9 +143,16 @@ def test_the_first_few_are_named():
 
 def test_look_alikes_come_from_the_manifest(tmp_path):
     assert look_alikes(tmp_path) == {}
-    (tmp_path / "manifest.json").write_text(json.dumps({"people": {"7": {"group": 1}, "8": {"group": 1}}}))
+    known = {"people": {"7": {"group": 1}, "8": {"group": 1}}, "images": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(known))
     split = labelled("gallery", [tmp_path] * 4, np.array([7, 8, -1, 9]), np.ones(4), look_alikes(tmp_path))
     assert split.groups.tolist() == [1, 1, -1, 9]
+
+
+@pytest.mark.parametrize("text", ['{"name": "my export"}', '{"people": [], "images": []}', "[1]", "no JSON"])
+def test_others_manifest_says_nothing(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    assert look_alikes(tmp_path) == {}
 
 
 @pytest.mark.parametrize("name", DATASETS)

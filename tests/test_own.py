@@ -66,6 +66,14 @@ def test_whole_numbers_stay(tmp_path):
     assert benchmark.gallery.identities.tolist() == [45]
 
 
+def test_numbers_of_more_than_64_bits_are_labels(tmp_path):
+    files = [file.replace("anna", str(2**63)).replace("ben", "3").replace("cleo", "45") for file in STATED]
+    files = [file.replace("dan", str(2**64)) for file in files]
+    benchmark = load("folders", root=pattern(tmp_path, "{split}/{person}_c{camera}_*.jpg", files))
+    assert benchmark.train.identities.tolist() == [2, 4]  # "18446744073709551616" comes first
+    assert benchmark.query.identities.tolist() == [3]
+
+
 def test_halves_where_no_split_is_stated(tmp_path):
     files = [f"{person}_c{camera}_{i}.jpg" for person in range(1, 9) for camera in (1, 2) for i in range(3)]
     benchmark = load(

@@ -6,7 +6,6 @@ which nothing can be scored) comes first: there is no benchmark to look at then.
 
 import hashlib
 import io
-import json
 import os
 import warnings
 from collections import Counter, defaultdict
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from reidlib.data import load, registry
 from reidlib.data.folders import cores, default_root
-from reidlib.data.layout import MANIFEST, some
+from reidlib.data.layout import manifest, some
 from reidlib.data.pixels import REMEDY, read_image
 from reidlib.data.splits import DISTRACTOR, JUNK, Benchmark, Split
 
@@ -204,8 +203,7 @@ def _number(paths: Sequence[Path]) -> str:
 def _lost(benchmark: Benchmark) -> list[str]:
     """Images that a drawn dataset's manifest lists and that are gone."""
     for folder in benchmark.query.paths[0].parents[:3]:
-        if (folder / MANIFEST).is_file():
-            listed = json.loads((folder / MANIFEST).read_text())["images"]
+        if listed := manifest(folder).get("images"):
             gone = [name for name in listed if not (folder / name).is_file()]
             return [f"{folder} lacks {len(gone):,} of its {len(listed):,} images: {some(gone, 3)}"] if gone else []
     return []

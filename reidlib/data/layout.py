@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -181,10 +182,20 @@ def read_names(files: Sequence[Path], pattern: str, example: str) -> np.ndarray:
     return np.array([[int(part) for part in match.groups()] for match in matches if match], np.int64)
 
 
+def manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a generated world knows of its "people" and "images"; empty where there is nothing, or others' manifest."""
+    path = folder / MANIFEST
+    try:
+        found = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError:
+        found = {}
+    ours = isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in ("people", "images"))
+    return found if ours else {}
+
+
 def look_alikes(folder: Path) -> dict[int, int]:
     """Each person's look-alike group, which a generated world's manifest knows; empty where there is none."""
-    path = folder / MANIFEST
-    people = json.loads(path.read_text())["people"] if path.is_file() else {}
+    people = manifest(folder).get("people", {})
     return {int(person): int(entry["group"]) for person, entry in people.items()}
 
 

@@ -8,7 +8,8 @@ is a number, and `*` is anything within a name. `labels.csv` holds a line an ima
 Splits are called train, query, gallery and, if wanted, validation. Where none is stated, half of the people, drawn at
 random, train; of the others, the first image in each camera is a query, and all images are the gallery, where a
 query never counts as its own match. People and cameras that are whole numbers keep them, people from 1 upwards, with
-0 for a distractor and -1 for junk in the gallery as in Market-1501; other labels are numbered in their order.
+0 for a distractor and -1 for junk in the gallery as in Market-1501; other labels, and numbers that do not fit into 64
+bits, are numbered in their order.
 """
 
 import csv
@@ -61,9 +62,9 @@ def _divided(everything: Split) -> Benchmark:
 
 def _numbers(labels: Sequence[str], least: int) -> np.ndarray:
     if all(re.fullmatch(r"-?\d+", label) for label in labels):
-        numbers = np.array([int(label) for label in labels], np.int64)
-        if numbers.min() >= least:
-            return numbers
+        numbers = [int(label) for label in labels]
+        if min(numbers) >= least and max(numbers) < 2**63:
+            return np.array(numbers, np.int64)
     return 1 + np.unique(np.array(labels), return_inverse=True)[1].astype(np.int64)
 
 
