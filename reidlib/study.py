@@ -121,12 +121,12 @@ class Study:
         return trial if any(name in registry.DATASETS and registry.DATASETS[name].splits > 1 for name in names) else 0
 
     def benchmark(self, *names: str, profile: str = "") -> Benchmark:
-        """The images that stand for the first of the datasets `names` that is there; for Market-1501 by default.
+        """The images that stand for the first of the datasets `names` that is there, by default of all there are.
 
         profile: whose size drawn ones have, the shown one by default. NotAvailable where none is there.
         """
         absent: list[NotAvailable] = []
-        for name in names or ("market1501",):
+        for name in names or registry.DATASETS:
             try:
                 data = self.data(Data(name), 0, profile or self.shown_profile())
                 return read_benchmark(data, self.data_root)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reidlib.claims import printed_effect
-from reidlib.data import augment, registry
+from reidlib.data import augment
 from reidlib.models import options
 from reidlib.objectives import OBJECTIVES
 from reidlib.recipe import Data, Recipe, fingerprint
@@ -149,11 +149,11 @@ def test_without_any_dataset_nothing_is_trained_and_pictures_are_of_the_first_th
     chosen = smoke(tmp_path / "runs", dataset="real", data_root=str(tmp_path / "data"))
     chosen.compute()
     with pytest.raises(NotAvailable, match="no Market-1501"):
-        chosen.benchmark(*registry.DATASETS)
-    chosen = replace(chosen, data_root=copy_of("viper"))
-    assert chosen.benchmark(*registry.DATASETS).name == "viper"
-    with pytest.raises(NotAvailable, match="no Market-1501"):
         chosen.benchmark()
+    chosen = replace(chosen, data_root=copy_of("viper"))
+    assert chosen.benchmark().name == "viper"
+    with pytest.raises(NotAvailable, match="no Market-1501"):
+        chosen.benchmark("market1501")
 
 
 def test_a_row_is_selected_alone_and_a_table_whole(tmp_path):
