@@ -247,7 +247,7 @@ def _shared_test_variance(name: str, both: Sequence[tuple[Trial, Trial]]) -> flo
 
 
 def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results) -> str:
-    """The verdict as it may be said: on synthetic data a mechanism is tested, never the printed number."""
+    """The verdict as it may be said, and after a colon its reason: drawn people test a mechanism, no printed number."""
     trial = _compared(claim, results)
     profile = _profile(trial)
     if profile == "smoke":
@@ -256,17 +256,16 @@ def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results) -> str:
         return f"no verdict: {got.reason}"
     data = trial.settings[FIRST].data
     where = f"on {data.name}/{profile}"
+    what = f"{got.outcome} {where}"
     if got.outcome == "preliminary":
-        return f"preliminary, no verdict {where}: {got.reason}"
-    needed = f" (about {got.required} replicates would decide)" if got.required else ""
-    reason = f" ({got.reason})" if got.reason else ""
-    if synthetic(data):
-        what = f"mechanism {got.outcome}" if got.outcome in ("supported", "contradicted") else got.outcome
-        untested = "; printed claim untested" if got.outcome in DECIDED else ""
-        return f"{what} {where}{reason}{needed}{untested}"
-    if got.outcome == "supported" and _reproduced(paper, claim, results, data, profile):
-        return f"reproduced {where}"
-    return f"{got.outcome} {where}{reason}{needed}"
+        what = f"preliminary, no verdict {where}"
+    elif synthetic(data) and got.outcome in DECIDED:
+        what = f"{'mechanism ' * (got.outcome != 'negligible')}{what}; printed claim untested"
+    elif got.outcome == "supported" and _reproduced(paper, claim, results, data, profile):
+        what = f"reproduced {where}"
+    needed = f"about {got.required} replicates would decide" if got.required else ""
+    reason = "; ".join(filter(None, (got.reason, needed)))
+    return f"{what}: {reason}" if reason else what
 
 
 def _compared(claim: Claim, results: Results) -> Trial:

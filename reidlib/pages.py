@@ -229,7 +229,7 @@ def outcomes(judged: pd.DataFrame) -> str:
     """
     found: dict[str, dict[str, str]] = {}
     for claim, verdict in zip(judged.claim, judged.verdict, strict=True):
-        outcome, reason = _outcome(verdict)
+        outcome, _, reason = verdict.partition(": ")
         found.setdefault(outcome, {})[claim.removesuffix(" +")] = f" ({reason})" if reason else ""
     lines = []
     for outcome, claims in found.items():
@@ -237,15 +237,6 @@ def outcomes(judged: pd.DataFrame) -> str:
         lines.append(f"- *{outcome[0].upper()}{outcome[1:]}*{shared}")
         lines += [f"  - {claim}{'' if shared else reason}." for claim, reason in claims.items()]
     return "\n".join(lines)
-
-
-def _outcome(verdict: str) -> tuple[str, str]:
-    """A verdict's first words with the data it is on, "undecided on plaza/laptop", and the reason that it gives."""
-    where = re.search(r" on \S+/\w+", verdict)
-    reason = re.search(r"^[^(]*?: (?P<last>.*)|\((?P<inside>.*)\)", verdict)  # after a colon, or in brackets
-    words = re.split(r" on |[:,(;]", verdict)[0].strip()
-    text = (reason["last"] or reason["inside"]) if reason else ""
-    return words + (where[0] if where else ""), text.replace(") (", "; ")
 
 
 def decided(run: int, waiting: int) -> str:

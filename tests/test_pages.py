@@ -121,7 +121,7 @@ def test_a_table_is_drawn_with_what_its_cells_are():
     [
         ("mechanism supported on plaza/laptop; printed claim untested", "supported"),
         ("contradicted on market1501/paper", "contradicted"),
-        ("undecided on plaza/laptop (supported by itself, not after Holm over 9 claims)", ""),
+        ("undecided on plaza/laptop: supported by itself, not after Holm over 9 claims", ""),
     ],
 )
 def test_a_verdict_has_the_class_of_its_outcome(said, kind):
@@ -237,13 +237,13 @@ def test_what_is_executed_is_shown_and_the_end_of_trainings_is_told_line_by_line
 def test_claims_are_listed_under_their_outcomes_with_their_reasons():
     said = {
         "A beats B": "not run",
-        "C helps +": "undecided on plaza/laptop (supported alone, not among 8 claims (Holm)) (about 9 replicates would"
-        " decide); printed claim untested",
+        "C helps +": "undecided on plaza/laptop: supported by itself, not after Holm over 8 claims;"
+        " about 9 replicates would decide",
         "D helps": "not run",
-        "E helps": "undecided on plaza/laptop; printed claim untested",
+        "E helps": "undecided on plaza/laptop",
         "F helps": "mechanism supported on campus/laptop; printed claim untested",
-        "G helps": "no verdict: a doubled schedule flips the sign",
-        "H helps": "no verdict: a doubled schedule flips the sign",
+        "G helps": "no verdict: the sign turns",
+        "H helps": "no verdict: the sign turns",
         "I helps": "preliminary, no verdict on plaza/gpu: 3 of 5 replicates",
     }
     assert outcomes(pd.DataFrame({"claim": said.keys(), "verdict": said.values()})).splitlines() == [
@@ -251,14 +251,14 @@ def test_claims_are_listed_under_their_outcomes_with_their_reasons():
         "  - A beats B.",
         "  - D helps.",
         "- *Undecided on plaza/laptop*",
-        "  - C helps (supported alone, not among 8 claims (Holm); about 9 replicates would decide).",
+        "  - C helps (supported by itself, not after Holm over 8 claims; about 9 replicates would decide).",
         "  - E helps.",
-        "- *Mechanism supported on campus/laptop*",
+        "- *Mechanism supported on campus/laptop; printed claim untested*",
         "  - F helps.",
-        "- *No verdict* (a doubled schedule flips the sign)",
+        "- *No verdict* (the sign turns)",
         "  - G helps.",
         "  - H helps.",
-        "- *Preliminary on plaza/gpu* (3 of 5 replicates)",
+        "- *Preliminary, no verdict on plaza/gpu* (3 of 5 replicates)",
         "  - I helps.",
     ]
 
