@@ -189,7 +189,7 @@ def manifest(folder: Path) -> dict[str, dict[str, Any]]:
         found = json.loads(path.read_text()) if path.is_file() else {}
     except ValueError:
         found = {}
-    ours = isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in ("people", "images"))
+    ours = isinstance(found, dict) and all(isinstance(found.get(name, {}), dict) for name in ("people", "images"))
     return found if ours else {}
 
 
