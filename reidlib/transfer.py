@@ -20,7 +20,7 @@ from reidlib.store import Run, Trial
 from reidlib.tables import HEADINGS, Results, measure, printed_values, scored_on, value
 from reidlib.verdicts import cluster_variance
 
-AGREES, DISAGREES, OPEN, NOT_RUN = "agrees", "disagrees", "not to be told", "not run"
+AGREES, DISAGREES, OPEN, NOT_RUN = "agrees", "disagrees", "undecided", "not run"
 ANSWERS = (AGREES, DISAGREES, OPEN, NOT_RUN)
 Measure = Literal["rank1", "mean_ap"]
 
