@@ -1,6 +1,7 @@
 """Claims x runs -> verdicts: which trials are compared, and how the outcome may be said."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ MEASURES = {  # what claims compare, in words
     "map_on_person": "map on the person",
 }
 FIRST = 0  # of a row's evaluations: the one that claims compare
+UNRUN = Verdict("preliminary", 0.0, -np.inf, np.inf, 0, 0.0)  # a part without a trial of both rows
 # Columns of `claims_table`: what was found, and what that hangs on.
 VERDICT = ["source", "measured effect", "95 % interval", "verdict"]
 SMALL_PRINT = ["measure", "printed effect", "replicates", "margin", "detectable", "at twice the length"]
@@ -64,7 +66,7 @@ def verdicts(paper: Paper, results: Results) -> dict[str, Verdict | str]:
     Compared is the rows' first evaluation. Where rows are also there trained for twice as long, under DOUBLED and their
     key, what they say counts too.
     """
-    found = {claim.key: _judge(claim, results) for claim in paper.claims}
+    found = {claim.key: _judge(claim, results, len(paper.claims)) for claim in paper.claims}
     judged = {key: item for key, item in found.items() if isinstance(item, Verdict)}
     return found | dict(zip(judged, correct(list(judged.values()), len(paper.claims)), strict=True))
 
@@ -191,21 +193,23 @@ def _doubled(claim: Claim, pair: tuple[str, str], results: Results) -> tuple[flo
     return float(once), float(twice)
 
 
-def _judge(claim: Claim, results: Results) -> Verdict | str:
-    """A claim's verdict before Holm, or why there is none."""
+def _judge(claim: Claim, results: Results, claims: int) -> Verdict | str:
+    """A claim's verdict before Holm over the paper's `claims`, or why there is none."""
     parts = []
     for first, second in claim.pairs:
         pairs = list(zip(results.get(first, ()), results.get(second, ()), strict=False))[: claim.replicates]
         both = [pair for pair in pairs if all(value(trial, FIRST, claim.measure) is not None for trial in pair)]
         if not both:
-            return NOT_RUN
+            parts.append(UNRUN)
+            continue
         if any(arm(a, FIRST) != arm(b, FIRST) for a, b in both):
             return f"no verdict: {first} and {second} differ in data or profile"
         if any(_start_apart(a, b) for a, b in both):
             return f"no verdict: {first} and {second} start from different weights of one pre-training"
         doubled = _doubled(claim, (first, second), results)
-        parts.append(_compare(claim, both, doubled))
-    return conjunction(parts)
+        parts.append(_compare(claim, both, doubled, claims))
+    found = conjunction(parts)  # one reversal contradicts, whatever the others would say
+    return NOT_RUN if UNRUN in parts and found.outcome != "contradicted" else found
 
 
 def _start_apart(a: Trial, b: Trial) -> bool:
@@ -215,7 +219,9 @@ def _start_apart(a: Trial, b: Trial) -> bool:
     return len(made) > 1 and first["recipe"].get("parent") == second["recipe"].get("parent")
 
 
-def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], doubled: tuple[float, float] | None) -> Verdict:
+def _compare(
+    claim: Claim, both: Sequence[tuple[Trial, Trial]], doubled: tuple[float, float] | None, claims: int
+) -> Verdict:
     first, second = (np.array([value(pair[arm], FIRST, claim.measure) for pair in both], float) for arm in (0, 1))
     # Rule 7 is about accuracies: near chance or near 100 % two arms cannot differ. Other measures have no such ends.
     baseline = [scores["rank1"] for _, trial in both if claim.measure in (scores := trial.metrics(FIRST) or {})]
@@ -227,6 +233,7 @@ def _compare(claim: Claim, both: Sequence[tuple[Trial, Trial]], doubled: tuple[f
         planned=claim.replicates,
         baseline_rank1=float(np.mean(baseline)) if baseline else None,
         doubled=doubled,
+        claims=claims,
     )
 
 
@@ -263,14 +270,16 @@ def _wording(paper: Paper, claim: Claim, got: Verdict, results: Results) -> str:
         what = f"{'mechanism ' * (got.outcome != 'negligible')}{what}; printed claim untested"
     elif got.outcome == "supported" and _reproduced(paper, claim, results, data, profile):
         what = f"reproduced {where}"
-    needed = f"about {got.required} replicates would decide" if got.required else ""
+    waits = got.outcome == "undecided" and got.required
+    needed = f"about {got.required} replicates would decide" if waits else ""
     reason = "; ".join(filter(None, (got.reason, needed)))
     return f"{what}: {reason}" if reason else what
 
 
 def _compared(claim: Claim, results: Results) -> Trial:
     """The first trial that a claim with a verdict compares."""
-    return next(item for item in results[claim.pairs[0][0]] if value(item, FIRST, claim.measure) is not None)
+    trials = chain(*(results.get(key, ()) for key, _ in claim.pairs))
+    return next(trial for trial in trials if value(trial, FIRST, claim.measure) is not None)
 
 
 def _profile(trial: Trial) -> str:

@@ -25,8 +25,8 @@ class Verdict:
 
     low, high: the two-sided t interval of the mean. p: two-sided, of the test that the outcome rests on, and of an
     undecided one the larger of those that could have decided; Holm compares it with 1 - level. required: replicates
-    that would decide if mean and spread stayed as they are, None where none up to 1000 would or nothing is open.
-    detectable: effect found with 80 % power.
+    that would decide, whatever the paper's other claims give, if mean and spread stayed as they are; None where none
+    up to 1000 would. detectable: effect found with 80 % power.
     """
 
     outcome: Outcome
@@ -52,6 +52,7 @@ def verdict(
     planned: int | None = None,
     baseline_rank1: float | None = None,
     doubled: tuple[float, float] | None = None,
+    claims: int = 1,
 ) -> Verdict:
     """Decide a claim from one difference a replicate (claimed arm minus baseline).
 
@@ -61,7 +62,9 @@ def verdict(
     test_variance: of the mean difference over the people of one fixed test set (`cluster_variance`), None where
     every replicate has a test set of its own. planned: replicates fixed beforehand; fewer are preliminary.
     baseline_rank1: fraction; outside 0.1-0.9 there is no verdict. doubled: the mean difference in the trials that
-    were also run under a doubled schedule, and in these; no verdict where the sign turns.
+    were also run under a doubled schedule, and in these; no verdict where the sign turns, or, of what should be
+    similar, where one lies inside the margin and the other does not: the sign of no difference is chance.
+    claims: how many `correct` will correct for.
     """
     values = np.asarray(differences, float)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
@@ -86,6 +89,7 @@ def verdict(
         margin=margin,
         df=df,
         p=_p(mean, error, df, margin, relation, outcome),
+        required=_required(mean, variance, fixed, count, margin, relation, 1 - (1 - level) / claims),
         detectable=half + float(stdtrit(df, 0.8) * error),
     )
     if planned is not None and count < planned:
@@ -93,10 +97,12 @@ def verdict(
     if baseline_rank1 is not None and not 0.1 <= baseline_rank1 <= 0.9:
         reason = f"the baseline's rank-1 is {100 * baseline_rank1:.1f} %, outside 10-90 %"
         return replace(found, outcome="no verdict", reason=reason)
-    if doubled is not None and doubled[0] * doubled[1] < 0:
-        return replace(found, outcome="no verdict", reason="the sign turns at twice the length")
-    if found.outcome == "undecided":
-        return replace(found, required=_required(mean, variance, fixed, count, margin, relation, level))
+    if doubled is not None:
+        once, twice = doubled
+        if relation == "similar" and (abs(once) < margin) != (abs(twice) < margin):
+            return replace(found, outcome="no verdict", reason="the difference crosses the margin at twice the length")
+        if relation == "greater" and once * twice < 0:
+            return replace(found, outcome="no verdict", reason="the sign turns at twice the length")
     return found
 
 

@@ -106,6 +106,16 @@ def test_undecided_says_how_many_replicates_would_decide() -> None:
     needed = next(r for r in range(6, 1000) if stats.t.ppf(0.975, r - 1) * np.sqrt(2.5 / r) < 1)
     assert got.required == needed == 13
     assert verdict([3.0, -1.0, 2.0, 1.0, 0.0], 1.0, test_variance=25.0).required is None
+    # Among ten claims Holm asks more of it; in no place of theirs more than this.
+    needed = next(r for r in range(6, 1000) if stats.t.ppf(1 - 0.025 / 10, r - 1) * np.sqrt(2.5 / r) < 1)
+    assert verdict([3.0, -1.0, 2.0, 1.0, 0.0], margin=1.0, claims=10).required == needed > 13
+    # Also where Holm takes a decision back.
+    values = np.array([1.1, 1.3, 0.9, 1.6, 0.2])
+    demoted = correct([verdict(values, margin=1.0, claims=10)], claims=10)[0]
+    assert (demoted.outcome, demoted.reason) == ("undecided", "supported by itself, not after Holm over 10 claims")
+    spread = values.std(ddof=1)
+    needed = next(r for r in range(6, 99) if stats.t.ppf(1 - 0.025 / 10, r - 1) * spread / np.sqrt(r) < values.mean())
+    assert demoted.required == needed
 
 
 def test_equal_differences_have_an_interval_of_no_width() -> None:
@@ -136,6 +146,12 @@ def test_no_verdict_where_the_comparison_means_nothing() -> None:
     assert verdict([2.0, 2.1, 1.9], 1.0, baseline_rank1=0.5, doubled=(2.0, 1.0)).outcome == "supported"
     assert verdict([2.0, 2.1, 1.9], 1.0, doubled=(2.0, -1.0)).outcome == "no verdict"
     assert verdict([2.0, 2.1, 1.9], 1.0, doubled=(-2.0, -1.0)).outcome == "supported"  # the length turned nothing
+    # Of two equal things the sign is chance: what counts is whether they stay equal.
+    equal = [0.1, -0.1, 0.0, 0.2]
+    assert verdict(equal, 1.0, "similar", doubled=(0.1, -0.2)).outcome == "supported"
+    for doubled in ((0.1, 1.2), (-1.5, 0.1)):
+        got = verdict(equal, 1.0, "similar", doubled=doubled)
+        assert (got.outcome, got.reason) == ("no verdict", "the difference crosses the margin at twice the length")
 
 
 @pytest.mark.parametrize(
