@@ -138,7 +138,8 @@ class Study:
         """The row's recipe as trial `trial` runs it: scaled by the profile, with its seed and its data."""
 
         def concrete(recipe: Recipe) -> Recipe:
-            datasets = tuple(self.data(data, trial, profile) for data in recipe.datasets)
+            # Two names may stand for one dataset here, whose people are trained on once.
+            datasets = tuple(dict.fromkeys(self.data(data, trial, profile) for data in recipe.datasets))
             if all(data.name in SYNTHETIC for data in recipe.datasets):  # one pre-training for all
                 return replace(recipe, datasets=datasets)
             parent = None if recipe.parent is None else concrete(recipe.parent)
@@ -175,18 +176,20 @@ class Study:
     def shown_profile(self, table: str | None = None) -> str:
         """The profile a table is shown at.
 
-        For "stored", the best one at which every row that the paper's claims compare has a run, of this table or,
-        where they compare none of it, of all; "laptop" if there is none. One comparison never mixes profiles.
+        For "stored", the best one at which every row that the paper's claims compare has all its trials, of this table
+        or, where they compare none of it, of all; if there is none, at which each has one; else "laptop". One
+        comparison never mixes profiles.
         """
         if self.profile != "stored":
             return self.profile
         compared = {key for claim in self.paper.claims for pair in claim.pairs for key in pair}
         rows = [row for row in self.paper.rows if row.key in compared]
         rows = [row for row in rows if table in (None, row.table)] or rows
-        for profile in EVIDENCE:
-            if rows and all(self.find(row, 0, profile) is not None for row in rows):
+        begun = [p for p in EVIDENCE if rows and all(self.find(row, 0, p) is not None for row in rows)]
+        for profile in begun if len(begun) > 1 else ():
+            if all(self.find(row, trial, profile) for row in rows for trial in self.trials(row, profile)):
                 return profile
-        return "laptop"
+        return begun[0] if begun else "laptop"
 
     def selected(self, select: str = "") -> list[Row]:
         """The rows that `select` names: a row's key, a table's ("table4"), or "" for all; ValueError for others."""

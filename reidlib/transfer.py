@@ -95,7 +95,7 @@ def compare(
             if None in scores or None in (first.run, second.run):
                 continue
             settings = [_images(scored_on(t, column)) for t, column in zip((first, second), columns, strict=True)]
-            if settings[0] == settings[1]:
+            if settings[0] == settings[1] and first.run.record.get("profile") == second.run.record.get("profile"):
                 differences.append(scores[0] - scores[1])  # type: ignore[operator]
                 where = where or _counterpart(settings[0])
         printed = [printed_number(one, item.measure) for one in item.printed]

@@ -173,6 +173,26 @@ def test_rows_that_one_dataset_makes_the_same_training_are_evaluated_with_it(tmp
         assert {*job.settings, *job.also} == {*other.settings, *other.also}
 
 
+def test_two_names_that_one_dataset_stands_for_are_trained_on_once(tmp_path):
+    """Or each person of it would be two, and a picture of theirs a wrong answer."""
+    chosen = study("midlevel", profile="laptop", dataset="plaza", runs_dir=str(tmp_path))
+    row = next(row for row in chosen.paper.rows if row.recipe.parent and len(row.recipe.parent.datasets) > 1)
+    assert len(chosen.recipe(row, 0, "laptop").parent.datasets) == 1
+    own = study("midlevel", profile="laptop", runs_dir=str(tmp_path))
+    assert len(own.recipe(row, 0, "laptop").parent.datasets) == len(row.recipe.parent.datasets)
+
+
+def test_stored_shows_the_best_profile_that_has_all_trials(tmp_path, monkeypatch):
+    chosen = study("mls", profile="stored", runs_dir=str(tmp_path))
+    there = {"gpu": 1, "laptop": 10}
+    monkeypatch.setattr(Study, "find", lambda self, row, trial, profile: trial < there.get(profile, 0) or None)
+    assert chosen.shown_profile() == "laptop"
+    there["gpu"] = 10
+    assert chosen.shown_profile() == "gpu"
+    there["gpu"], there["laptop"] = 1, 3  # neither has all: the better one
+    assert chosen.shown_profile() == "gpu"
+
+
 def test_an_unknown_row_names_the_nearest(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'table4/idla'"):
         smoke(tmp_path).jobs("table4/idlo")

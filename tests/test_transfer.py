@@ -112,6 +112,13 @@ def test_rows_on_other_images_are_not_compared_but_mirror_images_are():
     assert compared([trial(0.3)], [trial(0.4, FLIPPED)]).trials == 1
 
 
+def test_rows_of_two_profiles_are_not_compared():
+    """Which the best evidence of two papers may be."""
+    longer = trial(0.5)
+    longer.run.record["profile"] = "paper"
+    assert compared([longer], [trial(0.4)]).answer == transfer.NOT_RUN
+
+
 def test_an_ordering_printed_elsewhere_says_so():
     layout = EvaluationSettings(Data("plaza", "small", layout="cuhk03-np-detected"))
     found = compared([trial(0.3, layout)], [trial(0.2, layout)])
