@@ -100,7 +100,7 @@ def _where(runs: Sequence[Run]) -> dict[str, str]:
     """On which device, when, for how long and from which commit some runs were trained."""
     if not runs:
         return {"training (minutes)": NOT_RUN, "device": "", "date": "", "commit": ""}
-    minutes = np.array([run.record["training_seconds"] for run in runs]) / 60
+    minutes = np.array([run.training_seconds for run in runs]) / 60
     found = {
         name: list(dict.fromkeys(str(run.record.get(name) or "unknown") for run in runs))
         for name in ("device", "date", "commit")

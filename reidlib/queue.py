@@ -53,8 +53,8 @@ class Clock:
         """Learn from one run."""
         record = run.record
         steps = record["recipe"].get("steps", Recipe.steps)
-        training = record.get("training_seconds", 0.0)
-        took = _Took(record["device"], training / max(steps, 1), record["seconds"] - training)
+        training = run.training_seconds
+        took = _Took(record["device"], training / max(steps, 1), record["seconds"] - record["training_seconds"])
         self.took.setdefault((record["recipe"]["system"], record["profile"], steps > 0), []).append(took)
 
     def seconds(self, system: str, profile: str, steps: int) -> float | None:

@@ -79,7 +79,10 @@ def device_name(device: str) -> str:
 
 def precision(device: str) -> str:
     """Lightning Fabric's precision for training: bf16 autocast where the device computes in it, else float32."""
-    native = device == "cuda" or {"avx512_bf16", "amx_bf16"} & set(_processor("flags").split())
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = bool({"avx512_bf16", "amx_bf16"} & set(_processor("flags").split()))
     return "bf16-mixed" if native else "32-true"
 
 
@@ -166,9 +169,9 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
     if how.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     model, history, identities = _trained(recipe, how)
-    trained = time.perf_counter() - began
-    if len(history) and (before := history["seconds"].iloc[-1] - trained) > 0:  # spent before an interruption
-        began, trained = began - before, trained + before
+    ended = time.perf_counter()
+    # The history knows what was spent before an interruption, and not what a parent took, which has a run of its own.
+    trained = history["seconds"].iloc[-1] if len(history) else ended - began
     evaluations = {item: _score(model, item, how) for item in settings}
     benchmark = how.benchmark(recipe)
     run = how.store.save(
@@ -187,7 +190,7 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
             "device": device_name(how.device),
             "devices": how.devices,
             "precision": precision(how.device),
-            "seconds": round(time.perf_counter() - began, 1),
+            "seconds": round(trained + time.perf_counter() - ended, 1),
             "training_seconds": round(trained, 1),
             "peak_memory_bytes": _peak_memory(how.device),
         },
@@ -396,9 +399,19 @@ def _measures(model: ReIDModel, history: pd.DataFrame, benchmark: Benchmark, dev
     if "accuracy" in history:
         measures["mean_accuracy"] = float(history["accuracy"].mean())
         measures["final_accuracy"] = float(history["accuracy"].iloc[-1])
+    measures |= _apart(model, benchmark, device)
+    if not np.isnan(share := coverage.map_on_person(model, benchmark, device=device)):
+        measures["map_on_person"] = share
+    return measures
+
+
+def _apart(model: ReIDModel, benchmark: Benchmark, device: str) -> dict[str, float]:
+    """How much of what should be larger on pairs of two people belongs to these; 0.5 where it tells nothing."""
     a, b, same = pair_images(benchmark, model, 200, device)
-    compared = model.compare(model.encode(a), model.encode(b))
-    apart = {}  # what should be larger on pairs of two people
+    if not {"difference", "attention"} & model.compare(model.encode(a[:2]), model.encode(b[:2])).keys():
+        return {}
+    compared, found = model.compare(model.encode(a), model.encode(b)), {}
+    apart = {}
     if "difference" in compared:  # the mean squared response of the difference layer
         apart["difference_energy_share"] = compared["difference"].float().square().mean((1, 2, 3))
     if "attention" in compared:  # the distance of both images' attention
@@ -406,7 +419,5 @@ def _measures(model: ReIDModel, history: pd.DataFrame, benchmark: Benchmark, dev
     for name, values in apart.items():
         alike, unlike = (float(values.cpu().numpy()[kind].mean()) for kind in (same, ~same))
         if alike + unlike:
-            measures[name] = unlike / (alike + unlike)  # 0.5 where it tells nothing
-    if not np.isnan(share := coverage.map_on_person(model, benchmark, device=device)):
-        measures["map_on_person"] = share
-    return measures
+            found[name] = unlike / (alike + unlike)
+    return found

@@ -77,6 +77,12 @@ class Run:
         return pd.read_csv(path) if path.read_bytes().strip() else pd.DataFrame()
 
     @property
+    def training_seconds(self) -> float:
+        """How long its steps took, or fitting what has none: without what reads images or trains a parent before."""
+        history = self.history
+        return float(history["seconds"].iloc[-1]) if len(history) else self.record["training_seconds"]
+
+    @property
     def settings(self) -> tuple[EvaluationSettings, ...]:
         """What it was evaluated under."""
         return tuple(restored(entry["settings"]) for entry in self.record["evaluations"].values())
@@ -308,7 +314,7 @@ class RunStore:
             return self._read(placed)
 
     def adopt(self, folder: Path) -> Run | None:
-        """A copy in the store of a run's folder from elsewhere; None where the store has this run, which then stays.
+        """A copy in the store of a run's folder from elsewhere; None where the store has it undamaged: that stays.
 
         DamagedRunError says what is wrong with the folder.
         """
@@ -316,7 +322,8 @@ class RunStore:
         if folder.name != f"{record['recipe']['system']}-{record['fingerprint'][:12]}":
             raise DamagedRunError("its name is that of another recipe")
         with self.lock(folder.name):
-            if any((root / folder.name).exists() for root in self.folders):
+            there = (root / folder.name for root in self.folders if (root / folder.name).exists())
+            if any(self._open(path) is not None for path in there):
                 return None
             return self._read(self._place(self.home, folder.name, lambda part: _copy(folder, part)))
 

@@ -280,8 +280,11 @@ def _mix(*numbers: int) -> int:
 
 
 def _held_out_batches(data: Pixels, recipe: Recipe, device: torch.device) -> list[Batch]:
-    """The same held-out pairs for every recipe of one world and batch size: four batches, of a seed of their own."""
-    draw = PairSampler(data.split, pairs=min(HELD_OUT_PAIRS // 4, 2 * recipe.sampling.pairs), seed=0)
+    """The same held-out pairs for every recipe of one world and batch size: four batches, of a seed of their own.
+
+    Of twice the training's size, within bounds: PersonNet's mini-batch of two would leave sixteen pairs to judge by.
+    """
+    draw = PairSampler(data.split, pairs=min(HELD_OUT_PAIRS // 4, max(16, 2 * recipe.sampling.pairs)), seed=0)
     labels = np.zeros(len(data.split), np.int64)
     batches = [make_batch(data, draw.batch(step), labels, device) for step in range(4)]
     return [
@@ -340,10 +343,14 @@ def _restore(
         if (before := int(notes.get("processes", 1))) != processes:
             raise ValueError(f"its number of processes is {before}, not {processes}")
         tensors = load_file(path)
+        weights = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+        own = objective.state_dict()
+        if {name: value.shape for name, value in weights.items()} != {name: own[name].shape for name in own}:
+            raise ValueError("its weights are those of another version of the model")
     except (SafetensorError, OSError, ValueError) as error:
         tqdm.write(f"checkpoint {path} cannot be used ({error}); training starts from the beginning")
         return 0, []
-    objective.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+    objective.load_state_dict(weights)
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         if name.startswith("optimiser."):

@@ -82,6 +82,17 @@ def test_a_run_that_is_there_stays(store: RunStore, other: RunStore, tmp_path: P
     assert {run.folder.parent.name for run in other.runs()} == {"build", "data"}
 
 
+@pytest.mark.filterwarnings("ignore:run .* is damaged")
+def test_a_damaged_run_gives_way_to_a_sound_one(store: RunStore, other: RunStore, tmp_path: Path) -> None:
+    sound = save(store, 0)
+    damaged = other.keep(save(other, 0), other.folders[1])
+    (damaged.folder / "history.csv").write_text("loss\n0.6\n")
+    pack(store, tmp_path / "runs.tar", MIB)
+    assert list(unpack(other, tmp_path / "runs.tar")) == [f"{sound.name}: taken over"]
+    (found,) = other.runs()
+    assert contents(found) == contents(sound)
+
+
 def test_damage_on_the_way_is_named(store: RunStore, other: RunStore, tmp_path: Path) -> None:
     save(store, 0)
     good = save(store, 1)

@@ -1,6 +1,7 @@
 """What a run measures and keeps beside its scores."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from reidlib.evaluation import Evaluation
 from reidlib.mining import hardest_negatives
 from reidlib.models import build
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
-from reidlib.run import NotAvailable, inherit, measure, restore_model, train_and_evaluate
+from reidlib.run import NotAvailable, build_model, inherit, measure, restore_model, train_and_evaluate
 from reidlib.store import RunStore
 from reidlib.training import fit
 
@@ -99,6 +100,18 @@ def test_time_before_an_interruption_counts(tmp_path, plaza_tiny, monkeypatch):
     assert record["devices"] == 2
     assert record["training_seconds"] == 1000
     assert 1000 < record["seconds"] < 1100
+
+
+def test_time_for_a_parent_is_the_parents(tmp_path, plaza_tiny, monkeypatch):
+    """A training that needs one that is not there makes it first."""
+
+    def trained(*_):
+        time.sleep(1)
+        return build_model(TINY, 4).eval(), pd.DataFrame({"loss": [1.0], "seconds": [0.5]}), 4
+
+    monkeypatch.setattr("reidlib.run._trained", trained)
+    run = train_and_evaluate(TINY, [FULL], RunStore(tmp_path), progress=False)
+    assert run.training_seconds == run.record["training_seconds"] == 0.5
 
 
 def test_a_run_from_fetched_weights_is_restored_without_fetching_them(tmp_path, plaza_tiny, monkeypatch):

@@ -133,6 +133,23 @@ def test_a_checkpoint_of_another_recipe_is_not_used(tmp_path):
     assert torch.equal(whole["conv.weight"], again["conv.weight"])
 
 
+def test_a_checkpoint_of_another_version_of_the_model_is_named_and_not_used(tmp_path, capsys):
+    """Or a training that was interrupted before the change would fail until somebody finds the hidden file."""
+
+    class Wider(Interrupted):
+        def __init__(self, model):
+            super().__init__(model)
+            self.extra = torch.nn.Linear(1, 1)
+
+    checkpoint = tmp_path / "old.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(checkpoint=checkpoint, objective=Wider)
+    whole, _ = train()
+    again, _ = train(checkpoint=checkpoint)
+    assert torch.equal(whole["conv.weight"], again["conv.weight"])
+    assert "another version of the model" in capsys.readouterr().out
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_rate():
     with pytest.raises(TrainingError, match=r"loss is (nan|inf) by step \d+ of 30 at learning rate 1e\+30"):
         train(replace(RECIPE, optimiser=Optimiser("sgd", lr=1e30), schedule=Schedule()))
