@@ -23,7 +23,7 @@ from reidlib.evaluation import (
     rank_list,
     rerank,
 )
-from reidlib.evaluation.ranking import Labels, drawn_galleries
+from reidlib.evaluation.ranking import Labels, drawn_galleries, single_shot
 from reidlib.models.base import Encoding, ReIDModel
 
 MARKET = PROTOCOLS["market1501"]
@@ -150,7 +150,7 @@ def test_negative_zero_ties_zero():
 def test_row_blocks_are_the_matrix():
     distance, *labels = random_case(0, queries=300, levels=20)
     whole = rank(distance, *labels)
-    cuts = [0, 1, 130, 131, 300]
+    cuts = [0, 0, 1, 130, 131, 300]
     parts = rank((distance[a:b] for a, b in itertools.pairwise(cuts)), *labels)
     assert whole.frame().equals(parts.frame())
     assert whole.dropped == parts.dropped
@@ -326,6 +326,22 @@ def test_single_shot_ranks_every_query_of_the_drawn_identities_once_a_draw():
         draws = {tuple(p) for p in people if labels[0][q] in p}
         assert (rows == q).sum() >= len(draws)
     assert (np.bincount(rows, minlength=80) <= 3).all()
+
+
+def test_a_gallery_that_leaves_no_choice_is_compared_once_and_counts_in_every_draw():
+    """VIPeR's: one image a person by either camera."""
+    ids, matrix = np.arange(1, 21), np.random.default_rng(0).random((20, 20))
+    labels, asked = Labels(ids, ids, np.full(20, 1), np.full(20, 2)), []
+
+    def distance(rows, columns):
+        asked.append(rows)
+        return matrix[np.ix_(rows, columns)]
+
+    rule = PROTOCOLS["single-shot-all"]
+    got = single_shot(distance, labels, rule, np.arange(20))
+    assert len(asked) == 1
+    ahead = (matrix < np.diag(matrix)[:, None]).sum(1)
+    assert got.first_hit.tolist() == [*ahead] * rule.draws
 
 
 def test_single_shot_galleries_do_not_shrink_with_the_queries_asked():

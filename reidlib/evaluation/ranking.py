@@ -137,10 +137,10 @@ def rank_blocks(
         if start + len(block) > len(queries):
             raise ValueError(f"distances have more than {len(queries)} rows, the number of queries")
         for first in range(0, len(block), ROWS):
-            rows = floats(block[first : first + ROWS])
-            parts.append(ranker(rows, queries[start : start + len(rows)]))
-            start += len(rows)
-        del given, block, rows  # before the next one is made
+            count = min(ROWS, len(block) - first)
+            parts.append(ranker(floats(block[first : first + count]), queries[start : start + count]))
+            start += count
+        del given, block  # before the next one is made
     if start != len(queries):
         raise ValueError(f"distances have {start} rows for {len(queries)} queries; give one row a query")
     return replace(Evaluation.join(parts), dropped=int((~found).sum()))
@@ -256,9 +256,13 @@ def single_shot(
 
     distance: (query rows, gallery columns) -> their block. queries: rows that may be asked.
     """
-    parts = []
+    parts: list[Evaluation] = []
+    ranked: dict[tuple[bytes, bytes], Evaluation] = {}
     for rows, columns in drawn_galleries(labels, rule, queries):
-        parts.append(rank_blocks([distance(rows, columns)], labels.take(slice(None), columns), rule, rows))
+        drawn = rows.tobytes(), columns.tobytes()  # VIPeR's two images a person leave no choice: all draws are one
+        if drawn not in ranked:
+            ranked[drawn] = rank_blocks([distance(rows, columns)], labels.take(slice(None), columns), rule, rows)
+        parts.append(ranked[drawn])
     unmatched = len(queries) - int(labels.take(queries).matched().sum())
     return replace(Evaluation.join(parts), dropped=unmatched)
 
