@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from reidlib.data.pixels import pixels
-from reidlib.data.splits import Benchmark, Split
+from reidlib.data.splits import Benchmark, Split, joined
 from reidlib.evaluation import rank_list
 from reidlib.models import ReIDModel
 
@@ -30,16 +30,8 @@ def example_pairs(benchmark: Benchmark, count: int) -> tuple[Split, np.ndarray, 
             if len(match):
                 pairs.append((index, len(query) + match[0]))
                 same.append(one)
-    joined = Split(
-        "test pairs",
-        query.paths + gallery.paths,
-        *(
-            np.concatenate([getattr(query, name), getattr(gallery, name)])
-            for name in ("person_ids", "camera_ids", "groups")
-        ),
-    )
     used, compact = np.unique(pairs, return_inverse=True)
-    return joined.take(used), compact.reshape(-1, 2), np.array(same)
+    return joined("test pairs", query, gallery).take(used), compact.reshape(-1, 2), np.array(same)
 
 
 def pair_images(

@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from reidlib.papers.controls import crossed, trained_otherwise
+from reidlib.papers.controls import crossed, side_by_side, trained_otherwise
 from reidlib.recipe import (
     Data,
-    EvaluationSettings,
     Optimiser,
     Options,
     Paper,
@@ -18,10 +17,7 @@ from reidlib.recipe import (
 )
 
 MARKET = Data("market1501")
-MARKET_PROTOCOLS = (
-    EvaluationSettings(MARKET, protocol="market1501"),
-    EvaluationSettings(MARKET, protocol="single-shot"),
-)
+MARKET_PROTOCOLS = side_by_side(MARKET)
 
 # The released code of Subramaniam, Chatterjee and Mittal 2016: SGD 0.05 / (1 + 1e-4 i), momentum 0.9, L2 5e-4, 128
 # pairs a batch, two negatives a positive; every image as it is, mirrored once, and two translated copies. Its length,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reidlib.papers.controls import HELD_OUT, claim, crossed, doubled, tuned
+from reidlib.papers.controls import HELD_OUT, TRAIN_IMAGES, claim, crossed, doubled, tuned
 from reidlib.papers.pretraining import AT_GPU, AT_LAPTOP, AT_SMOKE, PRETRAINED
 from reidlib.recipe import (
     Data,
@@ -20,7 +20,6 @@ from reidlib.recipe import (
 
 MARKET, DUKE = Data("market1501"), Data("dukemtmc")
 DETECTED, LABELED = Data("cuhk03-np-detected"), Data("cuhk03-np-labeled")
-TRAIN_IMAGES = {"market1501": 12936, "dukemtmc": 16522, "cuhk03-np-detected": 7365, "cuhk03-np-labeled": 7368}
 EPOCHS, BATCH = 40, 16  # Sec. 4
 
 # Sec. 4: SGD with momentum 0.9, learning rate 0.03, a tenth of it from epoch 30, batches of 16: here 16 pairs over 16

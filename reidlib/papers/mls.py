@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
-from reidlib.papers.controls import HELD_OUT, claim, crossed, doubled, reseeded, trained_otherwise, tuned
+from reidlib.papers.controls import HELD_OUT, claim, crossed, doubled, reseeded, side_by_side, trained_otherwise, tuned
 from reidlib.recipe import (
     Data,
     EvaluationSettings,
@@ -179,7 +179,7 @@ SIDE_BY_SIDE = Row(
     "Market-1501",
     "MLS (L2, L3)",
     recipe=_on(MARKET, MLS),
-    evaluations=tuple(EvaluationSettings(MARKET, protocol=name) for name in ("market1501", "single-shot")),
+    evaluations=side_by_side(MARKET),
     deviations=(FRESH, HELD_OUT),
     added=True,
     core=True,

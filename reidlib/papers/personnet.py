@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reidlib.papers.controls import HELD_OUT, claim, crossed, doubled, trained_otherwise
+from reidlib.papers.controls import HELD_OUT, claim, crossed, doubled, side_by_side, trained_otherwise
 from reidlib.recipe import (
     Data,
     EvaluationSettings,
@@ -45,10 +45,7 @@ IDLA = replace(
 SGD = replace(PERSONNET, optimiser=Optimiser("sgd", lr=0.01, momentum=0.9, weight_decay=5e-4))
 PIXELS = Recipe("pixels", datasets=(MARKET,), steps=0)  # nothing to train
 
-MARKET_PROTOCOLS = (
-    EvaluationSettings(MARKET, protocol="market1501"),
-    EvaluationSettings(MARKET, protocol="single-shot"),
-)
+MARKET_PROTOCOLS = side_by_side(MARKET)
 RATE = "learning rate 3e-4 instead of the printed 0.05, with which every unit saturates (PN-8)"
 FALLS = "the rate falls at 70 % and 90 % of a fixed length instead of when validation accuracy stalls"
 AS_OURS = "trained on the pairs, in the batches and for the steps of PersonNet, not of its own paper"
