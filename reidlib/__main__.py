@@ -3,13 +3,14 @@
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reidlib.data import project_root
-from reidlib.store import RunStore
-from reidlib.study import study
+
+if TYPE_CHECKING:  # which loads PyTorch: five seconds that `data make` and `--help` do without
+    from reidlib.store import RunStore
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 data_app = typer.Typer(no_args_is_help=True, help="Make, check and look at datasets.")
@@ -156,6 +157,7 @@ def measure(
     """
     from reidlib.robustness import OF
     from reidlib.run import measure
+    from reidlib.study import study
 
     key, _, select = target.partition("/")
     chosen = study(key, profile=profile, dataset=dataset, data_root=data_root, device=device, runs_dir=runs_dir)
@@ -169,7 +171,9 @@ def measure(
             print(f"{job}: left. {error}")
 
 
-def _store(runs_dir: str) -> RunStore:
+def _store(runs_dir: str) -> "RunStore":
+    from reidlib.study import study
+
     return study("personnet", runs_dir=runs_dir).store
 
 
