@@ -100,7 +100,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a training; equal recipes are one run.
+    """Everything that decides a training; recipes that are written alike (1.0 is not 1) are one run.
 
     options: of the model, `image_size` (height, width) in pixels among them. datasets: trained on together, as a
     union. split: its number where a dataset has several, and the seed of the held-out people. augment: (operation,

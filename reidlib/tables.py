@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from reidlib.names import unknown
-from reidlib.recipe import Data, EvaluationSettings, Optimiser, Paper, Row
+from reidlib.recipe import Data, EvaluationSettings, Paper, Row
 from reidlib.store import Trial
 from reidlib.verdicts import printed_error
 
@@ -403,7 +403,7 @@ def _condition(trial: Trial, column: int) -> str:
 def provenance(groups: Iterable[Sequence[Trial]]) -> str:
     """Where a table's numbers are from, in a line: data, profile, queries, seeds, device, dates.
 
-    Its `full` has versions too.
+    Its `full` has precision and versions too.
     """
     trials = [trial for group in groups for trial in group if trial.run is not None]
     records = [trial.run.record for trial in trials if trial.run is not None]
@@ -422,9 +422,10 @@ def provenance(groups: Iterable[Sequence[Trial]]) -> str:
         f"{_joined(record.get('device', 'unknown device') for record in records)}; "
         f"{dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}"
     )
+    precision = _joined(record["precision"] for record in records)
     packages = _joined(_packages(record["versions"]) for record in records)
     commits = _joined(record.get("commit") or "unknown" for record in records)
-    return Shown(f"{line}.", full=f"{line}; {packages}; commit {commits}.")
+    return Shown(f"{line}.", full=f"{line}; {precision}; {packages}; commit {commits}.")
 
 
 def _asked(queries: Iterable[int | None]) -> str:
@@ -459,15 +460,8 @@ def rates(paper: Paper, results: Results) -> pd.DataFrame:
     """The rows of table "Tuning" with their learning rates and held-out accuracies, percent, in order of the rate."""
     rows = sorted((row for row in paper.rows if row.table == "Tuning"), key=lambda row: row.recipe.optimiser.lr)
     records = [trial.run.record for row in rows for trial in results[row.key] if trial.run]
-    # What a profile makes of the rates, as the runs tell.
-    factors = {
-        trial.run.record["recipe"].get("optimiser", {}).get("lr", Optimiser().lr) / row.recipe.optimiser.lr
-        for row in rows
-        for trial in results[row.key]
-        if trial.run
-    }
     found = {
-        f"{row.recipe.optimiser.lr * max(factors, default=1.0):g}": {
+        f"{row.recipe.optimiser.lr:g}": {
             "mean of a training": mean_sd(measured(results[row.key], 0, "mean_accuracy")),
             "at its end": mean_sd(measured(results[row.key], 0, "final_accuracy")),
         }

@@ -73,6 +73,7 @@ def make(tmp_path: Path) -> Make:
                 meta={
                     "profile": profile,
                     "device": "test CPU",
+                    "precision": "32-true",
                     "date": f"2025-01-0{trial + 1}",
                     "measures": {"mean_accuracy": score},
                 },
@@ -141,7 +142,9 @@ def test_a_table_has_the_printed_number_beside_the_measured_one(make: Make) -> N
     line += "2025-01-01 to 2025-01-02"
     assert notes[0] == f"{line}."
     assert len(notes[0]) < 120  # a line of the page
-    assert re.fullmatch(rf"{re.escape(line)}; Python .*, PyTorch .*, NumPy .*; commit .*\.", notes[0].exact["full"])
+    assert re.fullmatch(
+        rf"{re.escape(line)}; 32-true; Python .*, PyTorch .*, NumPy .*; commit .*\.", notes[0].exact["full"]
+    )
     assert "PersonNet: lr 1e-4." in notes
     assert any("3368 queries): PersonNet ±0.8 points" in note for note in notes)
 
@@ -442,6 +445,21 @@ def test_rows_trained_for_twice_as_long_can_take_a_verdict_back(make: Make) -> N
     assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
 
 
+def test_a_reversal_contradicts_also_where_another_part_is_not_run(make: Make) -> None:
+    worse, b = make(A, [0.20, 0.21, 0.20, 0.21, 0.20]), make(B, [0.27, 0.28, 0.28, 0.27, 0.28])
+    results = {"table4/a": worse, "table4/b": b}
+    for pairs in (
+        (("table4/a", "table4/b"), ("other/c", "table4/b")),
+        (("other/c", "table4/b"), ("table4/a", "table4/b")),
+    ):
+        two = replace(PAPER, claims=(replace(CLAIMS[0], pairs=pairs),))
+        got = claims_table(two, results).loc["beats"]
+        assert got["verdict"].startswith("mechanism contradicted")
+        assert got["verdict"].endswith("1 of 2 parts reversed")
+        better = results | {"table4/a": b, "table4/b": worse}
+        assert claims_table(two, better).loc["beats", "verdict"] == "not run"
+
+
 def test_twice_the_length_is_set_beside_the_same_trial_not_beside_the_mean(make: Make) -> None:
     """A trial in which the difference is another than in the mean says nothing of the length."""
     a, b = make(A, [0.26, 0.31, 0.32, 0.30, 0.31]), make(B, [0.27, 0.28, 0.28, 0.27, 0.28])
@@ -471,17 +489,15 @@ def test_rates_come_in_order_with_how_long_they_were_tried(make: Make) -> None:
     ]
     run = SimpleNamespace(
         record={
-            "recipe": {"steps": 1200, "datasets": [{"name": "plaza"}], "optimiser": {"lr": 0.1}},
+            "recipe": {"steps": 1200, "datasets": [{"name": "plaza"}]},
             "measures": {"mean_accuracy": 0.625, "final_accuracy": 0.75},
             **{"profile": "laptop", "device": "a device", "date": "2026-11-21"},
         }
     )
     found = rates(replace(PAPER, rows=tuple(rows)), {"tuning/0.1": [Trial(None)], "tuning/0.01": [Trial(run)]})
-    assert found.index.tolist() == ["0.1", "1"]  # this profile's rates are ten times the rows'
-    assert found.loc["0.1"].tolist() == ["62.5 (1)", "75.0 (1)"]
-    assert found.loc["1"].tolist() == ["not run", "not run"]
-    run.record["recipe"]["optimiser"] = {}  # a record leaves defaults out
-    assert rates(replace(PAPER, rows=tuple(rows)), {"tuning/0.1": [], "tuning/0.01": [Trial(run)]}).index[0] == "0.01"
+    assert found.index.tolist() == ["0.01", "0.1"]
+    assert found.loc["0.01"].tolist() == ["62.5 (1)", "75.0 (1)"]
+    assert found.loc["0.1"].tolist() == ["not run", "not run"]
     assert found.attrs["notes"] == ["1,200 steps on plaza, profile laptop; a device; 2026-11-21."]
 
 

@@ -72,7 +72,10 @@ def trunk(
 
 
 def _undilate(network: nn.Module) -> None:
-    """Adjacent pixels for every filter again: timm dilates a stage that loses its stride, PCB, CASN and HAGN do not."""
+    """Adjacent pixels for every filter again: timm dilates a stage that loses its stride, PCB, CASN and HAGN do not.
+
+    A trunk whose shortcuts average pixels (`test_resnet`, none of the papers') still averages two by two in that stage.
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and layer.dilation != (1, 1):
             layer.dilation = (1, 1)
