@@ -167,9 +167,9 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 def conjunction(parts: Sequence[Verdict], level: float = 0.95) -> Verdict:
     """The verdict of a claim whose every part must hold, with the numbers of the weakest part among those it rests on.
 
-    Contradicted by one reversal that is significant after Holm over the parts, whatever the others say. Else without a
-    verdict, or preliminary, where a part is; supported where all parts are (its p is the largest of theirs); negligible
-    where every part is decided and one is negligible.
+    Contradicted by one reversal that is significant after Holm over the parts, whatever the others say. Else
+    preliminary where a part is, or without a verdict where one is; supported where all parts are (its p is the largest
+    of theirs); negligible where every part is decided and one is negligible.
     """
     if not parts:
         raise ValueError("a conjunction needs at least one part")
@@ -180,7 +180,7 @@ def conjunction(parts: Sequence[Verdict], level: float = 0.95) -> Verdict:
     if reversals := [part for part in found if part.outcome == "contradicted" and part.p <= 1 - level]:
         p = min(part.p for part in reversals)
         return replace(_weakest(reversals), p=p, reason=f"{len(reversals)} of {len(parts)} parts reversed")
-    for outcome in ("no verdict", "preliminary"):
+    for outcome in ("preliminary", "no verdict"):
         if open_ := [part for part in parts if part.outcome == outcome]:
             weakest = _weakest(open_)
             where = f" in {len(open_)} of {len(parts)} parts" if len(open_) < len(parts) else ""

@@ -212,6 +212,7 @@ def test_a_conjunction_shows_the_numbers_of_the_parts_it_rests_on() -> None:
     assert conjunction([early, early]).reason == "3 of 5 replicates"
     turned = part("no verdict", 0.001, 0.5, reason="the sign turns")
     assert conjunction([worst, turned]).mean == 0.5
+    assert conjunction([turned, early]).outcome == "preliminary"  # while a part waits for trials, so does the claim
     # A part that the rule cannot judge takes away no reversal that another part shows, and adds none.
     got = conjunction([turned, worse, replace(worse, mean=-3.0), worst])
     assert (got.outcome, got.mean, got.reason) == ("contradicted", -3.0, "2 of 4 parts reversed")
