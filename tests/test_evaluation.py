@@ -582,12 +582,7 @@ def test_every_protocol_of_the_whole_gallery_is_a_loop_over_files(with_multi, op
     rule = PROTOCOLS[name]
     got = evaluate(Pooled(), with_multi, name, batch_size=5, **options)
     assert 0.1 < got.rank_k(1) < 0.9
-    check(got, oracle(expected_distances(with_multi, rule), *in_loop_order(with_multi), rule))
-
-
-def in_loop_order(benchmark):
-    query, gallery = benchmark.query, benchmark.gallery
-    return query.person_ids, gallery.person_ids, query.camera_ids, gallery.camera_ids
+    check(got, oracle(expected_distances(with_multi, rule), *labels_of(with_multi), rule))
 
 
 def test_reranking_ranks_the_whole_gallery_junk_included(hard, options):

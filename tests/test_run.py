@@ -15,7 +15,7 @@ from reidlib.evaluation import Evaluation
 from reidlib.mining import hardest_negatives
 from reidlib.models import build
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
-from reidlib.run import NotAvailable, build_model, inherit, measure, restore_model, train_and_evaluate
+from reidlib.run import NotAvailable, _apart, build_model, inherit, measure, restore_model, train_and_evaluate
 from reidlib.store import RunStore
 from reidlib.training import fit
 
@@ -49,8 +49,9 @@ def test_a_kept_run_is_scored_again_without_training(tmp_path, plaza_tiny, monke
 def test_a_run_without_weights_is_trained_again_and_keeps_its_other_evaluations(tmp_path, plaza_tiny):
     store = RunStore(tmp_path)
     asked = replace(FULL, scoring=options(average_orders=True))
-    first = train_and_evaluate(replace(TINY, system="midlevel", options=()), [asked], store, progress=False)
-    again = train_and_evaluate(replace(TINY, system="midlevel", options=()), [SINGLE], store, progress=False)
+    narrow = replace(TINY, system="midlevel", options=options(width=1 / 16, fc=(16, 16)))
+    first = train_and_evaluate(narrow, [asked], store, progress=False)
+    again = train_and_evaluate(narrow, [SINGLE], store, progress=False)
     assert again.settings == (SINGLE, asked)
     assert again.metrics(asked) == first.metrics(asked)
 
@@ -100,6 +101,34 @@ def test_time_before_an_interruption_counts(tmp_path, plaza_tiny, monkeypatch):
     assert record["devices"] == 2
     assert record["training_seconds"] == 1000
     assert 1000 < record["seconds"] < 1100
+
+
+def test_held_out_people_are_not_trained_on(tmp_path, plaza_tiny, monkeypatch):
+    given = {}
+
+    def fit(objective, recipe, shown, held_out, **how):
+        given.update(how, shown=shown.split, held_out=held_out.split)
+        return pd.DataFrame({"step": [2], "loss": [1.0], "seconds": [1.0]})
+
+    monkeypatch.setattr("reidlib.run.fit", fit)
+    train_and_evaluate(TINY, [FULL], RunStore(tmp_path), devices=2, progress=False)
+    assert given["devices"] == 2
+    assert len(given["held_out"]) > 0
+    assert not set(given["shown"].person_ids) & set(given["held_out"].person_ids)
+    assert not set(given["shown"].paths) & set(given["held_out"].paths)
+
+
+def test_shares_are_those_of_pairs_of_two_people(monkeypatch):
+    class Fake:
+        def encode(self, images):
+            return images
+
+        def compare(self, a, b):
+            return {"difference": a.view(-1, 1, 1, 1), "attention": a}
+
+    pairs = torch.tensor([1.0, 1.0, 3.0, 3.0]), torch.zeros(4), np.array([True, True, False, False])
+    monkeypatch.setattr("reidlib.run.pair_images", lambda *_: pairs)
+    assert _apart(Fake(), None, "cpu") == {"difference_energy_share": 0.9, "attention_distance_share": 0.75}
 
 
 def test_time_for_a_parent_is_the_parents(tmp_path, plaza_tiny, monkeypatch):
