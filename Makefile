@@ -10,6 +10,8 @@
 #   JOBS       notebooks executed at once (default: 2, and 1 for the trainings of gpu and paper); `make -j` goes first
 #   PYTHON     the Python to create .venv with, 3.11 or newer
 
+enough = import sys; sys.exit(sys.version_info < (3, 11))
+
 PROFILE   ?= stored
 RECOMPUTE ?= $(if $(filter stored,$(PROFILE)),no,missing)
 DATASET   ?=
@@ -17,7 +19,9 @@ DATA_ROOT ?=
 DEVICE    ?=
 RUNS_DIR  ?=
 JOBS      ?= $(if $(filter gpu paper,$(PROFILE)),1,2)
-PYTHON    ?= $(shell command -v python3.11 || command -v python3 || command -v python)
+ifndef PYTHON
+PYTHON    := $(shell for p in python3.11 python3 python; do "$$p" -c '$(enough)' 2>/dev/null && command -v "$$p" && break; done)
+endif
 
 PROFILES   := stored smoke laptop gpu paper
 RECOMPUTES := no missing core all
@@ -37,7 +41,6 @@ PY := .venv/bin/python
 # everything done. The lock belongs to the recipe's process and goes when that ends, however it ends.
 locked = @"$(PYTHON)" -c '$(enough)' 2>/dev/null || { echo "$(too_old)" >&2; exit 1; }; \
     mkdir -p build && exec 9>build/.lock && "$(PYTHON)" -c "$$take_lock" && exec
-enough  = import sys; sys.exit(sys.version_info < (3, 11))
 too_old = reidlib needs Python 3.11 or newer, and $(if $(PYTHON),$(PYTHON) is not,none was found); \
     install one or name it: make PYTHON=/path/to/python3.11
 define take_lock
