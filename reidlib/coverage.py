@@ -23,6 +23,7 @@ from reidlib.data.synthetic.settings import DEFAULT_LAYOUT
 from reidlib.evaluation.protocols import bootstrap
 from reidlib.maps import MAPS, Layer, in_figure
 from reidlib.models import ReIDModel
+from reidlib.models.base import model_input
 from reidlib.store import Trial
 
 TABLE = "coverage"  # what a run keeps it as
@@ -218,7 +219,7 @@ def layers_of(model: ReIDModel, truth: Scenes, device: str = "cpu") -> list[Laye
     parts = []
     for at in range(0, len(truth.pairs), CHUNK):
         chosen = truth.pairs[at : at + CHUNK].T
-        parts.append(MAPS[type(model)](model, *(torch.from_numpy(images[rows]).to(device) / 255 for rows in chosen)))
+        parts.append(MAPS[type(model)](model, *(model_input(images[rows], device) for rows in chosen)))
     return [
         Layer(layer.name, layer.image, torch.cat([part[number].energy for part in parts]), layer.reach)
         for number, layer in enumerate(parts[0])

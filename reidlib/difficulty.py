@@ -110,17 +110,7 @@ def across_cameras(distance: np.ndarray, benchmark: Benchmark) -> tuple[float, f
 def distances(model: ReIDModel, query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     """(Q, G) distances between uint8 images (N, 3, H, W)."""
     model.eval()
-    sides = [
-        type(parts[0]).cat(parts)
-        for parts in (
-            [
-                model.encode(torch.from_numpy(np.array(images[at : at + 256])).float() / 255)
-                for at in range(0, len(images), 256)
-            ]
-            for images in (query, gallery)
-        )
-    ]
-    return model.distance(sides[0], sides[1]).numpy()
+    return model.distance(model.encode_all(query), model.encode_all(gallery)).numpy()
 
 
 def train(split: Split, images: np.ndarray, seed: int, *, epochs: int = EPOCHS, progress: bool = False) -> ReIDModel:

@@ -7,6 +7,7 @@ from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, joined
 from reidlib.evaluation import rank_list
 from reidlib.models import ReIDModel
+from reidlib.models.base import model_input
 
 EXAMPLES = 8  # queries of `attention_examples`
 
@@ -39,7 +40,7 @@ def pair_images(
 ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
     """(first images, second images, same): the pairs of `example_pairs` as a network takes them."""
     split, pairs, same = example_pairs(benchmark, count)
-    images = torch.from_numpy(np.array(pixels(split, model.image_size))).to(device).float() / 255
+    images = model_input(pixels(split, model.image_size), device)
     return images[pairs[:, 0]], images[pairs[:, 1]], same
 
 
@@ -67,7 +68,7 @@ def ranked_images(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -
     if hasattr(model, "highest_weighted"):
         maps = []
         for shown in np.concatenate([queries[:, None], gallery], 1):
-            encoded = model.encode(torch.from_numpy(shown).to(device).float() / 255)
+            encoded = model.encode(model_input(shown, device))
             chosen = model.highest_weighted(encoded[0], encoded[1])[0]  # type: ignore[operator]
             maps.append(encoded.maps[:, chosen].half().cpu().numpy())
         arrays["ranked_maps"] = np.stack(maps)
@@ -112,15 +113,15 @@ def attention_examples(model: ReIDModel, benchmark: Benchmark, device: str = "cp
     if not hasattr(model, "responses") or not len(rows):
         return {}
     images = np.array(pixels(split, model.image_size))[rows]  # (N, 3, 3, H, W)
-    if "map_a" not in model.compare(*(model.encode(_floats(images[:1, 0], device)) for _ in range(2))):
+    if "map_a" not in model.compare(*(model.encode(model_input(images[:1, 0], device)) for _ in range(2))):
         return {}
     asked = np.array([benchmark.query.paths.index(split.paths[row]) for row in rows[:, 0]])
     truth = np.array([benchmark.gallery.paths.index(split.paths[row]) for row in rows[:, 1]])
     found = rank_list(model, benchmark, asked, len(benchmark.gallery), device=device, progress=False)
     nearest = np.array(pixels(benchmark.gallery.take(found.gallery_index[:, 0]), model.image_size))
     images = np.concatenate([images, nearest[:, None]], 1)
-    query = model.encode(_floats(images[:, 0], device))
-    compared = [model.compare(query, model.encode(_floats(images[:, other], device))) for other in (1, 2, 3)]
+    query = model.encode(model_input(images[:, 0], device))
+    compared = [model.compare(query, model.encode(model_input(images[:, other], device))) for other in (1, 2, 3)]
     maps = [torch.stack([pair["map_a"], pair["map_b"]], 1) for pair in compared]
     wrong_before = ((found.gallery_index != truth[:, None]).cumprod(1) * ~found.correct).sum(1)
     return {
@@ -129,8 +130,3 @@ def attention_examples(model: ReIDModel, benchmark: Benchmark, device: str = "cp
         "example_nearest": found.correct[:, 0],
         "example_rank": 1 + wrong_before,
     }
-
-
-def _floats(images: np.ndarray, device: str) -> torch.Tensor:
-    """uint8 images as a network takes them."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).float() / 255

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from reidlib.models.base import Encoding, ReIDModel, tiles
+from reidlib.models import ReIDModel
 from reidlib.training import Pixels
 
 BLOCK = 32  # images a side of a block of candidate pairs
@@ -17,7 +17,6 @@ def hardest_negatives(
     wanted: int = 1000,
     candidates: int = 20_000,
     seed: int = 0,
-    device: str | torch.device = "cpu",
 ) -> np.ndarray:
     """The nearest pairs of two people in two cameras, nearest first: (at most `wanted`, 2) rows of the split.
 
@@ -32,8 +31,7 @@ def hardest_negatives(
     used, place = np.unique(drawn, return_inverse=True)
     training = model.training
     model.eval()
-    images = (torch.from_numpy(data.images[used[rows]]).to(device).float() / 255 for rows in tiles(len(used), BATCH))
-    encoded = Encoding.cat([model.encode(batch) for batch in images])
+    encoded = model.encode_all(data.images[used], BATCH)
     pairs, distances = [], []
     for (a, b), (i, j) in zip(drawn, place.reshape(drawn.shape), strict=True):
         distance = model.distance(encoded[torch.from_numpy(i)], encoded[torch.from_numpy(j)]).cpu().numpy()

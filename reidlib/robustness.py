@@ -17,7 +17,7 @@ from reidlib.coverage import drawn
 from reidlib.data.splits import Benchmark
 from reidlib.data.synthetic import named_world, read_manifest
 from reidlib.evaluation.protocols import bootstrap
-from reidlib.models import Encoding, ReIDModel
+from reidlib.models import ReIDModel
 from reidlib.models.base import tiles
 from reidlib.recipe import SEEN
 from reidlib.store import Run
@@ -104,7 +104,7 @@ def robustness(
     model = model.to(device).eval()
     for setting in tqdm(settings, desc="robustness", unit="setting", disable=not progress, leave=False):
         images = _resized(_images(*world, setting, shots, progress), model.image_size)
-        encoded = Encoding.cat(model.encode(images[rows].to(device).float() / 255) for rows in tiles(len(images), ROWS))
+        encoded = model.encode_all(images, ROWS)
         query, gallery = encoded[: len(people)], encoded[len(people) :]
         distance = torch.cat([model.distance(query[rows], gallery) for rows in tiles(len(query), ROWS)]).cpu()
         own = distance.diagonal()[:, None]
@@ -112,12 +112,12 @@ def robustness(
     return found
 
 
-def _resized(images: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+def _resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Images (N, H, W, 3) at a network's size, (N, 3, h, w), as `reidlib.data.pixels` resizes files."""
     if images.shape[1:3] != size:
         resized = (Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR) for image in images)
         images = np.stack([np.asarray(image) for image in resized])
-    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    return images.transpose(0, 3, 1, 2)
 
 
 def rank1(nearer: pd.Series, gallery: int = GALLERY) -> pd.Series:

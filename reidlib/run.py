@@ -25,7 +25,7 @@ from reidlib.examples import figure_arrays, pair_images
 from reidlib.files import whole
 from reidlib.maps import MAPS
 from reidlib.mining import hardest_negatives
-from reidlib.models import MODELS, Descriptor, Encoding, ReIDModel, build
+from reidlib.models import MODELS, Descriptor, ReIDModel, build
 from reidlib.models.metric import Metric
 from reidlib.models.trunks import load_weights
 from reidlib.objectives import OBJECTIVES
@@ -255,9 +255,7 @@ def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
     model.to(how.device)
     history = pd.DataFrame()
     if isinstance(model, Descriptor):
-        images = pixels(train, model.image_size)
-        batches = (torch.from_numpy(np.array(images[i : i + 256])) for i in range(0, len(images), 256))
-        encoded = Encoding.cat([model.encode(batch.to(how.device) / 255) for batch in batches])
+        encoded = model.encode_all(pixels(train, model.image_size))
         model.estimate(encoded, *(torch.from_numpy(ids.copy()) for ids in (train.person_ids, train.camera_ids)))
     elif recipe.steps:
         shown = Pixels(train, pixels(train, model.image_size))
@@ -268,7 +266,7 @@ def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
             recipe,
             shown,
             Pixels(held_out, pixels(held_out, model.image_size)),
-            mined=hardest_negatives(model, shown, seed=recipe.seed, device=how.device) if hard else None,
+            mined=hardest_negatives(model, shown, seed=recipe.seed) if hard else None,
             device=how.device,
             devices=how.devices,
             precision=precision(how.device),

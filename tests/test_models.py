@@ -1,5 +1,6 @@
 """The contract, held by every model under every option: block and aligned form, modes, precision, errors."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
@@ -101,6 +102,15 @@ def test_encode_is_the_forward_pass_and_a_row_does_not_depend_on_its_batch(model
     for name, tensor in together.tensors.items():
         assert torch.equal(tensor, forward.tensors[name])
         torch.testing.assert_close(alone.tensors[name], tensor[1:2], atol=1e-5, rtol=0)
+
+
+def test_many_images_are_encoded_a_batch_at_a_time() -> None:
+    model, shown = narrow("hagn").eval(), np.random.default_rng(0).integers(0, 256, (5, 96, 32, 3), np.uint8)
+    shown = shown.transpose(0, 3, 1, 2)  # as images of files lie in memory
+    with torch.no_grad():
+        alone = [model.encode(torch.from_numpy(shown[i : i + 1].copy()).float() / 255) for i in range(5)]
+        together = model.encode_all(shown, 2)
+    torch.testing.assert_close(together.vector, Encoding.cat(alone).vector, atol=1e-5, rtol=0)
 
 
 def test_eval_mode_is_deterministic_and_keys_do_not_depend_on_the_mode(model: ReIDModel) -> None:

@@ -18,7 +18,7 @@ from reidlib.data.splits import JUNK, Benchmark, Split
 from reidlib.evaluation.protocols import Evaluation, Protocol, named, subset
 from reidlib.evaluation.ranking import ROWS, Block, Labels, drawn_galleries, floats, rank_blocks, single_shot
 from reidlib.evaluation.reranking import BLOCK_BYTES, reranked
-from reidlib.models.base import Encoding, ReIDModel, tiles
+from reidlib.models.base import Encoding, ReIDModel, model_input, tiles
 
 RESIDENT_BYTES = 4 << 30  # of encodings in memory; more go to a temporary file
 
@@ -170,7 +170,7 @@ class _Scorer:
         with bar, torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             for start in range(0, len(rows), self.batch_size):
                 part = rows[start : start + self.batch_size]
-                batch = torch.from_numpy(np.ascontiguousarray(images[part])).to(self.device).float() / 255
+                batch = model_input(images[part], self.device)
                 found = self._encode(batch)
                 kept = kept or {name: self._room(len(rows), value) for name, value in found.tensors.items()}
                 for name, value in found.tensors.items():

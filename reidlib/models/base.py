@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -71,6 +72,11 @@ def tiles(count: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
+def model_input(images: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
+    """Images (N, 3, H, W) uint8, as `reidlib.data.pixels` reads them, as models take them: float in [0, 1]."""
+    return torch.from_numpy(np.array(images, order="C")).to(device).float() / 255
+
+
 class ReIDModel(nn.Module, ABC):
     """The contract. Images are float in [0, 1], (B, 3, H, W) of `image_size` (H, W); the model normalises.
 
@@ -129,6 +135,11 @@ class ReIDModel(nn.Module, ABC):
     def encode(self, images: Tensor) -> Encoding:
         """What is worth caching, once per image."""
         return self(images)["encoding"]
+
+    def encode_all(self, images: np.ndarray, batch_size: int = 256) -> Encoding:
+        """The encodings of uint8 images (N, 3, H, W), `batch_size` at a time."""
+        parts = (model_input(images[rows], self.mean.device) for rows in tiles(len(images), batch_size))
+        return Encoding.cat(self.encode(part) for part in parts)
 
     def as_printed(self, images_a: Tensor, images_b: Tensor) -> Any:
         """All that the paper's network computes for P pairs; where `compare` takes a shorter way, without it."""
