@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from reidlib.data import Benchmark, load, registry
 from reidlib.data.synthetic import make
+from reidlib.robustness import OF, PLAIN
 
 BUILD = Path(__file__).parents[1] / "build"
 ROOT = BUILD / "data"
@@ -16,9 +16,7 @@ ROOT = BUILD / "data"
 @pytest.fixture(scope="session")
 def plaza_tiny() -> Benchmark:
     """The tiny plaza world, generated once and kept in build/; test processes wait for the first."""
-    ROOT.mkdir(parents=True, exist_ok=True)
-    with FileLock(ROOT / "plaza-tiny.test.lock"):
-        return load("plaza", size="tiny", root=ROOT, workers=1)
+    return load("plaza", size="tiny", root=ROOT, workers=1)
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +30,9 @@ def copy_of() -> Callable[[str], Path]:
         return root
 
     return drawn
+
+
+@pytest.fixture
+def plain_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept runs have a robustness table of the usual images alone: all of its settings take seconds to draw."""
+    monkeypatch.setattr("reidlib.robustness.OF", dict.fromkeys(OF, (PLAIN,)))

@@ -69,6 +69,32 @@ def test_a_row_is_run_listed_and_verified_until_a_file_changes(reidlib, tmp_path
     assert "0 runs, 1 damaged" in shown
 
 
+def test_a_run_is_measured_again_from_its_weights_and_kept(reidlib, tmp_path, plaza_tiny, plain_only, monkeypatch):
+    monkeypatch.setattr("reidlib.study.project_root", lambda: tmp_path)
+    monkeypatch.setattr("reidlib.__main__.project_root", lambda: tmp_path)
+    row = ("mls/market/mls", "--profile", "smoke")
+    assert reidlib("run", *row)[0] == 0
+    folder = next((tmp_path / "build" / "runs").glob("mls-*"))
+    figures, weights = folder / "figures.npz", folder / "weights.safetensors"
+    before = figures.stat().st_mtime_ns
+    assert reidlib("measure", *row)[1].strip().endswith(str(folder))
+    assert figures.stat().st_mtime_ns > before
+    assert reidlib("verify")[1].strip() == "1 runs, 0 damaged"
+    weights.unlink()
+    assert ": left. " in reidlib("measure", *row)[1]
+    assert reidlib("keep", folder.name)[1].strip() == str(tmp_path / "data" / "runs" / folder.name)
+    assert not folder.exists()
+
+
+def test_run_hands_on_what_it_is_told(reidlib, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("reidlib.queue.Queue.work", lambda todo, **how: told.append((todo.again, how)) or iter(()))
+    given = ("--recompute", "all", "--devices", "2", "--minutes", "5", "--seeds", "1", "--runs-dir", tmp_path)
+    _, shown, _ = reidlib("run", "personnet/table4/pixels", *given)
+    assert told == [(True, {"minutes": 5.0, "devices": 2})]
+    assert "  seeds      1\n  recompute  all\n  runs       1, " in shown
+
+
 def test_a_dataset_that_is_not_whole_is_said_to_be_left_out(reidlib, tmp_path, plaza_tiny):
     """Its rows used to vanish from the queue without a word."""
     data = tmp_path / "data"

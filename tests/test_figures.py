@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import texts
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -29,10 +30,6 @@ def drawn(axes):
 
 def by_name(figure, kind):
     return [artist for artist in figure.findobj(kind) if artist.get_gid()]
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
 @pytest.fixture

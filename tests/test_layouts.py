@@ -18,6 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from helpers import contents
 from PIL import Image
 from scipy.io import loadmat
 from typer.testing import CliRunner
@@ -97,10 +98,6 @@ def drawn(micro: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
 
 def plan(layout: str, size: str, domain: str = "plaza") -> Plan:
     return LAYOUTS[layout].plan(world_seed(domain, size, 0, layout), domain, size)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def seen(folder: Path, name: str) -> Counter[int]:

@@ -3,12 +3,9 @@
 import matplotlib
 import numpy as np
 import pytest
+from helpers import texts
 
 from reidlib import figures
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
 @pytest.fixture

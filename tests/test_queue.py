@@ -136,6 +136,13 @@ def test_after_the_minutes_given_no_run_begins(tmp_path, trained, monkeypatch):
     assert last.startswith("stopped after 1 minutes: 2 of 5 done, about 3 minutes left")
 
 
+def test_core_over_again_does_first_trials_of_core_rows(tmp_path, trained):
+    rows = "personnet/table4/pixels", "personnet/table4/untrained"
+    for _ in range(2):
+        list(laptop(tmp_path, *rows, recompute="core").work())
+    assert trained == ["personnet/table4/pixels trial 0 at laptop"] * 2
+
+
 def test_all_over_again_does_each_once(tmp_path, trained):
     for _ in range(2):
         assert len(list(laptop(tmp_path, "personnet/table4/pixels", recompute="all").work())) == 5

@@ -15,10 +15,20 @@ from reidlib.evaluation import Evaluation
 from reidlib.mining import hardest_negatives
 from reidlib.models import build
 from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling, options
-from reidlib.run import NotAvailable, _apart, build_model, inherit, measure, restore_model, train_and_evaluate
+from reidlib.run import (
+    NotAvailable,
+    _apart,
+    _weights_digest,
+    build_model,
+    inherit,
+    measure,
+    restore_model,
+    train_and_evaluate,
+)
 from reidlib.store import RunStore
 from reidlib.training import fit
 
+pytestmark = pytest.mark.usefixtures("plain_only")
 DATA = Data("plaza", "tiny", version="1")
 TINY = Recipe(
     "personnet",
@@ -181,6 +191,31 @@ def test_random_weights_are_a_run_without_a_history(tmp_path, plaza_tiny):
     assert run.record["measures"]["parameters"] > 0
     assert "mean_accuracy" not in run.record["measures"]
     assert 0 < run.record["measures"]["difference_energy_share"] < 1
+
+
+def test_the_mean_accuracy_is_that_of_all_validations(tmp_path, plaza_tiny):
+    run = train_and_evaluate(replace(TINY, validations=2), [FULL], RunStore(tmp_path), progress=False)
+    first, last = run.history["accuracy"]
+    assert run.record["measures"]["mean_accuracy"] == pytest.approx((first + last) / 2)
+    assert run.record["measures"]["final_accuracy"] == last
+
+
+def test_a_way_of_scoring_holds_for_its_evaluation_alone(tmp_path, plaza_tiny):
+    narrow = replace(TINY, system="midlevel", options=options(width=1 / 16, fc=(16, 16)))
+    both = [replace(FULL, scoring=options(average_orders=True)), FULL]
+    runs = [
+        train_and_evaluate(narrow, order, RunStore(tmp_path / name), progress=False)
+        for name, order in (("a", both), ("b", both[::-1]))
+    ]
+    for item in both:
+        assert runs[0].queries(item).equals(runs[1].queries(item))
+
+
+def test_weights_have_one_digest_in_any_order_and_another_once_one_value_changes():
+    weights = {"a": torch.zeros(2), "b": torch.ones(2)}
+    assert _weights_digest(weights) == _weights_digest(dict(reversed(weights.items())))
+    assert _weights_digest(weights) != _weights_digest(weights | {"b": torch.tensor([1.0, 1.0000001])})
+    assert _weights_digest(weights) != _weights_digest({"a": weights["b"], "b": weights["a"]})
 
 
 def test_a_child_starts_from_its_parents_weights(tmp_path, plaza_tiny, monkeypatch):

@@ -1,9 +1,9 @@
 """Figures that sum up the study say what their data say: read back from the artists, not looked at."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import texts
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
@@ -15,10 +15,6 @@ NAN = float("nan")
 
 def named(axes, name):
     return [np.asarray(line.get_xydata()) for line in axes.findobj(Line2D) if line.get_gid() == name]
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
 def claim(group, outcome, mean=NAN, low=NAN, high=NAN, printed=NAN, error=NAN, margin=1.0):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import contents
 
 from reidlib.data.synthetic import (
     BODY_PARTS,
@@ -62,10 +63,6 @@ def few(micro: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, di
     """A drawn data set and its bytes."""
     folder = make("plaza", "micro", tmp_path_factory.mktemp("drawn"), progress=False)
     return folder, contents(folder)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def by_kind(plan: list[PlannedImage]) -> Counter[str]:

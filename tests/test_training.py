@@ -102,9 +102,14 @@ def test_the_toy_people_are_learnt():
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
 
-def test_mixed_precision_trains_too():
+@pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_the_network_computes_in_the_precision_that_is_asked_for(precision, dtype):
     torch.manual_seed(7)
-    history = fit(PairObjective(Toy()), RECIPE, toy_pixels(), precision="bf16-mixed", progress=False)
+    model, seen = Toy(), set()
+    model.conv.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    history = fit(PairObjective(model), RECIPE, toy_pixels(), precision=precision, progress=False)
+    assert seen == {dtype}
+    assert model.conv.weight.dtype == torch.float32
     assert np.isfinite(history["loss"]).all()
 
 
@@ -170,6 +175,23 @@ def test_rmsprop_is_the_papers():
         mean_square = 0.9 * mean_square + 0.1 * gradient**2
         by_hand = by_hand - 0.05 * gradient / (mean_square.sqrt() + 1e-6)
     assert torch.allclose(weight.detach(), by_hand, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sgd", 1 - 0.1 * 0.5),
+        ("rmsprop", 1 - 0.1 * 0.5 / (0.1 * 0.5**2) ** 0.5),
+        ("adam", 1 - 0.1),  # its first step has the length of the rate, whatever the gradient
+        ("adamw", 1 - 0.1 * 0.5),
+    ],
+)
+def test_a_weight_without_a_gradient_decays(name, expected):
+    module = torch.nn.Module()
+    module.weight = torch.nn.Parameter(torch.ones(1))
+    module.weight.grad = torch.zeros(1)
+    build_optimiser(module, Optimiser(name, lr=0.1, weight_decay=0.5)).step()
+    assert module.weight.item() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(
