@@ -234,6 +234,7 @@ def _compare(
         baseline_rank1=float(np.mean(baseline)) if baseline else None,
         doubled=doubled,
         claims=claims,
+        parts=len(claim.pairs),
     )
 
 

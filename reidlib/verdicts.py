@@ -24,9 +24,10 @@ class Verdict:
     """What paired differences say about one claim.
 
     low, high: the two-sided t interval of the mean. p: two-sided, of the test that the outcome rests on, and of an
-    undecided one the larger of those that could have decided; Holm compares it with 1 - level. required: replicates
-    that would decide, whatever the paper's other claims give, if mean and spread stayed as they are; None where none
-    up to 1000 would. detectable: effect found with 80 % power.
+    undecided one the larger of those that could have decided; Holm compares it with 1 - level. against: the mean speaks
+    against the claim, by the margin or more. required: replicates that would decide, whatever the paper's other claims
+    give, if mean and spread stayed as they are; None where none up to 1000 would. detectable: effect found with 80 %
+    power.
     """
 
     outcome: Outcome
@@ -37,6 +38,7 @@ class Verdict:
     margin: float
     df: float = float("nan")
     p: float = 1.0
+    against: bool = False
     required: int | None = None
     detectable: float = float("nan")
     reason: str = ""
@@ -53,6 +55,7 @@ def verdict(
     baseline_rank1: float | None = None,
     doubled: tuple[float, float] | None = None,
     claims: int = 1,
+    parts: int = 1,
 ) -> Verdict:
     """Decide a claim from one difference a replicate (claimed arm minus baseline).
 
@@ -64,7 +67,8 @@ def verdict(
     baseline_rank1: fraction; outside 0.1-0.9 there is no verdict. doubled: the mean difference in the trials that
     were also run under a doubled schedule, and in these; no verdict where the sign turns, or, of what should be
     similar, where one lies inside the margin and the other does not: the sign of no difference is chance.
-    claims: how many `correct` will correct for.
+    claims: how many `correct` will correct for. parts: of a claim of several, over which `conjunction` corrects what is
+    against it.
     """
     values = np.asarray(differences, float)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
@@ -73,12 +77,17 @@ def verdict(
         raise ValueError(f"margin={margin}: give the smallest difference that matters, above 0")
     choose("relation", relation, ("greater", "similar"))
     count, mean = len(values), float(values.mean())
+    weak = ""  # more replicates do not help it
+    if baseline_rank1 is not None and not 0.1 <= baseline_rank1 <= 0.9:
+        weak = f"the baseline's rank-1 is {100 * baseline_rank1:.1f} %, outside 10-90 %"
     if count < 2:
-        reason = "one replicate has no interval"
+        reason = "; ".join(filter(None, ("one replicate has no interval", weak)))
         return Verdict("preliminary", mean, -np.inf, np.inf, count, margin, reason=reason)
     variance, fixed = float(values.var(ddof=1)), float(test_variance or 0.0)
     error, df = _error(variance, fixed, count)
     half = float(stdtrit(df, (1 + level) / 2) * error)
+    against = abs(mean) > margin if relation == "similar" else mean <= -margin
+    strict = 1 - (1 - level) / (claims * parts if against else claims)
     outcome = _outcome(mean, half, margin, relation)
     found = Verdict(
         outcome=outcome,
@@ -89,14 +98,15 @@ def verdict(
         margin=margin,
         df=df,
         p=_p(mean, error, df, margin, relation, outcome),
-        required=_required(mean, variance, fixed, count, margin, relation, 1 - (1 - level) / claims),
+        against=against,
+        required=_required(mean, variance, fixed, count, margin, relation, strict),
         detectable=half + float(stdtrit(df, 0.8) * error),
     )
     if planned is not None and count < planned:
-        return replace(found, outcome="preliminary", reason=f"{count} of {planned} replicates")
-    if baseline_rank1 is not None and not 0.1 <= baseline_rank1 <= 0.9:
-        reason = f"the baseline's rank-1 is {100 * baseline_rank1:.1f} %, outside 10-90 %"
-        return replace(found, outcome="no verdict", reason=reason)
+        reason = "; ".join(filter(None, (f"{count} of {planned} replicates", weak)))
+        return replace(found, outcome="preliminary", reason=reason)
+    if weak:
+        return replace(found, outcome="no verdict", reason=weak)
     if doubled is not None:
         once, twice = doubled
         if relation == "similar" and (abs(once) < margin) != (abs(twice) < margin):
@@ -192,9 +202,14 @@ def conjunction(parts: Sequence[Verdict], level: float = 0.95) -> Verdict:
         count = sum(part.outcome == "negligible" for part in parts)
         reason = f"{count} of {len(parts)} parts negligible"
         return replace(weakest, outcome="negligible", p=largest, reason=reason)
+    # One part that is against the claim decides it as soon as it can be told; else all that are open have to be.
+    against = [part.required for part in parts if part.against and part.required is not None]
     needs = [part.required for part in parts if part.outcome == "undecided"]
-    required = max(need for need in needs if need is not None) if needs and None not in needs else None
-    return replace(weakest, outcome="undecided", p=largest, required=required)
+    known = [need for need in needs if need is not None]
+    required = min(against) if against else max(known, default=None) if len(known) == len(needs) else None
+    count = sum(part.outcome == "contradicted" for part in parts)
+    reason = f"{count} of {len(parts)} parts contradicted by itself, not after Holm over the parts" if count else ""
+    return replace(weakest, outcome="undecided", p=largest, required=required, reason=reason)
 
 
 def _weakest(parts: Sequence[Verdict]) -> Verdict:

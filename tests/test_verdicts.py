@@ -118,6 +118,27 @@ def test_undecided_says_how_many_replicates_would_decide() -> None:
     assert demoted.required == needed
 
 
+def test_one_part_against_a_claim_is_enough_to_decide_it() -> None:
+    values = [-3.0, 1.0, -2.0, -1.0, 0.0]
+    alone, of_three = (verdict(values, 1.0, parts=parts) for parts in (1, 3))
+    assert (alone.against, alone.required) == (True, 13)
+    # Holm over the parts asks more of it, and nothing more of what is for the claim.
+    needed = next(r for r in range(6, 1000) if stats.t.ppf(1 - 0.025 / 3, r - 1) * np.sqrt(2.5 / r) < 1)
+    assert of_three.required == needed > 13
+    assert verdict([3.0, -1.0, 2.0, 1.0, 0.0], 1.0, parts=3).required == 13
+    assert conjunction([of_three, part("undecided", required=900), part("undecided")]).required == needed
+    weak = replace(of_three, outcome="contradicted", p=0.04)
+    got = conjunction([weak, part("undecided", 0.5)])
+    assert got.outcome == "undecided"
+    assert got.reason == "1 of 2 parts contradicted by itself, not after Holm over the parts"
+    assert verdict([-0.9, -0.7], 1.0).against is False
+    assert [verdict([mean - 0.1, mean + 0.1], 1.0, "similar").against for mean in (0.5, 2.0, -2.0)] == [
+        False,
+        True,
+        True,
+    ]
+
+
 def test_equal_differences_have_an_interval_of_no_width() -> None:
     assert verdict([2.0, 2.0, 2.0], 1.0).outcome == "supported"
     assert verdict([0.0, 0.0], 1.0).outcome == "negligible"
@@ -143,6 +164,11 @@ def test_no_verdict_where_the_comparison_means_nothing() -> None:
         got = verdict([2.0, 2.1, 1.9], 1.0, baseline_rank1=rank1)
         assert got.outcome == "no verdict"
         assert "outside 10-90 %" in got.reason
+        # More replicates do not help: that is said while they are waited for.
+        for values in ([2.0], [2.0, 2.1]):
+            early = verdict(values, 1.0, baseline_rank1=rank1, planned=3)
+            assert early.outcome == "preliminary"
+            assert early.reason.endswith(f"; {got.reason}")
     assert verdict([2.0, 2.1, 1.9], 1.0, baseline_rank1=0.5, doubled=(2.0, 1.0)).outcome == "supported"
     assert verdict([2.0, 2.1, 1.9], 1.0, doubled=(2.0, -1.0)).outcome == "no verdict"
     assert verdict([2.0, 2.1, 1.9], 1.0, doubled=(-2.0, -1.0)).outcome == "supported"  # the length turned nothing
