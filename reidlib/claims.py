@@ -158,20 +158,25 @@ def _at_twice(claim: Claim, results: Results) -> str:
     return NOT_RUN if set(said) == {NOT_RUN} else ", ".join(said)
 
 
-def twice_as_long(paper: Paper, results: Results) -> str:
-    """What a training of twice the length changes in the rows that claims compare, in sentences."""
-    gains: dict[str, float] = {}  # by the longer run: rows may share it
+def gains_at_twice(paper: Paper, results: Results) -> dict[str, float]:
+    """What twice the length adds to the mAP of the rows that claims compare, in points, by the longer run's name."""
+    gains = {}  # rows may share a run
     for row in paper.rows:
         for once, twice in zip(results.get(row.key, ()), results.get(f"{DOUBLED}/{row.key}", ()), strict=False):
             before, after = (value(trial, FIRST, "mean_ap") for trial in (once, twice))
             if row.recipe.steps and twice.run is not None and before is not None and after is not None:
                 gains[twice.run.name] = after - before
-    if not gains:
+    return gains
+
+
+def twice_as_long(paper: Paper, results: Results) -> str:
+    """`gains_at_twice` in sentences."""
+    found = np.array(list(gains_at_twice(paper, results).values()))
+    if not len(found):
         return "No row has been trained for twice as long yet."
-    found = np.array(list(gains.values()))
     said = (
-        f"Trained for twice as long, in one trial each, the mAP of the compared rows changes by {np.median(found):+.1f}"
-        f" points in the median ({len(found)} row{'s' * (len(found) > 1)}, {found.min():+.1f} to {found.max():+.1f})."
+        f"Trained for twice as long, the mAP of the compared rows changes by {np.median(found):+.1f} points in the"
+        f" median ({len(found)} training{'s' * (len(found) > 1)}, {found.min():+.1f} to {found.max():+.1f})."
     )
     short = " At this profile trainings end before the networks have learned what they can."
     return said + short * bool(len(found) > 2 and np.median(found) > 1)

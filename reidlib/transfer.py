@@ -81,7 +81,8 @@ def compare(
     """Each ordering's printed and measured difference, in points, with its interval, and what that says.
 
     results: paper -> its results. spreads: measure -> how trials vary; its interval is the same for every comparison
-    over as many trials, so that a single trial has one too. Columns: family, better, worse, measure, printed_on,
+    over as many trials, so that a single trial has one too. Three or more that vary by more than that, as where some
+    trainings collapse, have their own. Columns: family, better, worse, measure, printed_on,
     measured_on, same (whether that is the printed dataset's own counterpart), printed, trials, mean, low, high, answer:
     AGREES or DISAGREES where the interval leaves out zero, else OPEN; NOT_RUN.
     """
@@ -102,6 +103,9 @@ def compare(
         trials, known = len(differences), spreads.get(item.measure)
         mean = float(np.mean(differences)) if trials else np.nan
         half = known.half(trials) if trials and known is not None else np.nan
+        if trials > 2:
+            own = float(stdtrit(trials - 1, 0.975)) * np.std(differences, ddof=1) / trials**0.5
+            half = float(np.fmax(half, own))
         lines.append(
             {
                 "family": item.family,

@@ -474,11 +474,11 @@ def test_what_twice_the_length_changes_is_told_in_a_sentence(make: Make) -> None
     results = {"table4/a": make(A, [0.30, 0.31]), "table4/b": make(B, [0.27])}
     assert twice_as_long(paper, results) == "No row has been trained for twice as long yet."
     results["doubled/table4/a"] = make(A, [0.36])
-    assert twice_as_long(paper, results).endswith("changes by +6.0 points in the median (1 row, +6.0 to +6.0).")
+    assert twice_as_long(paper, results).endswith("changes by +6.0 points in the median (1 training, +6.0 to +6.0).")
     results["doubled/table4/b"] = make(B, [0.21])
-    assert twice_as_long(paper, results).endswith("changes by +0.0 points in the median (2 rows, -6.0 to +6.0).")
+    assert twice_as_long(paper, results).endswith("changes by +0.0 points in the median (2 trainings, -6.0 to +6.0).")
     results |= {"other/c": make(B, [0.20]), "doubled/other/c": make(B, [0.30], profile="gpu")}
-    assert "+6.0 points in the median (3 rows, -6.0 to +10.0). At this profile" in twice_as_long(paper, results)
+    assert "+6.0 points in the median (3 trainings, -6.0 to +10.0). At this profile" in twice_as_long(paper, results)
 
 
 def test_rates_come_in_order_with_how_long_they_were_tried(make: Make) -> None:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from reidlib import figures, transfer
 from reidlib.papers.orderings import ORDERINGS, Asked, Ordering, Printed
@@ -104,6 +105,17 @@ def test_an_ordering_is_asked_in_the_trials_that_both_rows_have():
     assert compared([trial(0.3)], [trial(0.4)]).answer == transfer.OPEN  # nothing is known of the spread
     assert compared([trial(0.3)], [Trial(None)], spread).answer == transfer.NOT_RUN
     assert compared([], [], spread).answer == transfer.NOT_RUN
+
+
+def test_trials_that_vary_more_than_most_have_an_interval_of_their_own():
+    spread = transfer.Spread(trial=1.0, residual=1.0, df=10)
+    first, second = [trial(score) for score in (0.7, 0.3, 0.6)], [trial(0.4)] * 3
+    found = compared(first, second, spread)  # +30, -10 and +20 points
+    half = stats.t.ppf(0.975, 2) * np.std([30, -10, 20], ddof=1) / 3**0.5
+    assert found.high - found["mean"] == pytest.approx(half)
+    assert found.answer == transfer.OPEN
+    assert compared(first[::2], second[:2], spread).answer == transfer.AGREES  # of two, as of one, the pooled one
+    assert compared([trial(0.7)] * 3, second, spread).high == pytest.approx(30 + spread.half(3))
 
 
 def test_rows_on_other_images_are_not_compared_but_mirror_images_are():

@@ -110,7 +110,7 @@ def forest(claims: pd.DataFrame) -> Figure:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
     axes.set(xlim=(-reach, reach), ylim=(y - 0.3, -0.7))
-    axes.set_xlabel("difference (points, 95 % interval); right of 0: as the paper says")
+    axes.set_xlabel("difference (points, logarithmic beyond ±1; 95 % interval); right of 0: as the paper says")
     present = [outcome for outcome in OUTCOMES if outcome in set(claims["outcome"]) and OUTCOMES[outcome][1]]
     handles: list[Artist] = [
         Line2D([], [], color=OUTCOMES[outcome][0], marker=OUTCOMES[outcome][1], linewidth=1.6, label=outcome)
