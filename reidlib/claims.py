@@ -6,13 +6,13 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from reidlib.recipe import DOUBLED, Claim, Data, Paper
+from reidlib.recipe import DOUBLED, Claim, Data, Paper, Row
 from reidlib.store import Trial
 from reidlib.tables import (
     NOT_RUN,
     Results,
     Shown,
-    arm,
+    comparable,
     measure,
     measured,
     printed_queries,
@@ -66,7 +66,7 @@ def verdicts(paper: Paper, results: Results) -> dict[str, Verdict | str]:
     Compared is the rows' first evaluation. Where rows are also there trained for twice as long, under DOUBLED and their
     key, what they say counts too.
     """
-    found = {claim.key: _judge(claim, results, len(paper.claims)) for claim in paper.claims}
+    found = {claim.key: _judge(paper, claim, results) for claim in paper.claims}
     judged = {key: item for key, item in found.items() if isinstance(item, Verdict)}
     return found | dict(zip(judged, correct(list(judged.values()), len(paper.claims)), strict=True))
 
@@ -198,8 +198,8 @@ def _doubled(claim: Claim, pair: tuple[str, str], results: Results) -> tuple[flo
     return float(once), float(twice)
 
 
-def _judge(claim: Claim, results: Results, claims: int) -> Verdict | str:
-    """A claim's verdict before Holm over the paper's `claims`, or why there is none."""
+def _judge(paper: Paper, claim: Claim, results: Results) -> Verdict | str:
+    """A claim's verdict before Holm over the paper's claims, or why there is none."""
     parts = []
     for first, second in claim.pairs:
         pairs = list(zip(results.get(first, ()), results.get(second, ()), strict=False))[: claim.replicates]
@@ -207,14 +207,30 @@ def _judge(claim: Claim, results: Results, claims: int) -> Verdict | str:
         if not both:
             parts.append(UNRUN)
             continue
-        if any(arm(a, FIRST) != arm(b, FIRST) for a, b in both):
+        if not all(comparable(a, b, FIRST, FIRST) for a, b in both):
             return f"no verdict: {first} and {second} differ in data or profile"
+        for key, trial in ((first, both[0][0]), (second, both[0][1])):
+            if why := _otherwise(paper.row(key), trial):
+                return f"no verdict: {why}"
         if any(_start_apart(a, b) for a, b in both):
             return f"no verdict: {first} and {second} start from different weights of one pre-training"
         doubled = _doubled(claim, (first, second), results)
-        parts.append(_compare(claim, both, doubled, claims))
+        parts.append(_compare(claim, both, doubled, len(paper.claims)))
     found = conjunction(parts)  # one reversal contradicts, whatever the others would say
     return NOT_RUN if UNRUN in parts and found.outcome != "contradicted" else found
+
+
+def _otherwise(row: Row, trial: Trial) -> str:
+    """What a row is about and these data do not have, "" where they have it: drawn nuisances, another domain."""
+    assert trial.run is not None
+    asked, data = row.evaluations[FIRST].data, trial.settings[FIRST].data
+    if asked.preset != "default" and not synthetic(data):
+        return f"{data.name} has no images with {asked.preset.replace('=', ' ')} boxes, pictures or people"
+    trained = [Data(**item) for item in trial.run.record["recipe"].get("datasets", ())]
+    elsewhere = asked.name not in {item.name for item in row.recipe.datasets}
+    if elsewhere and (data.name, data.layout) in {(item.name, item.layout) for item in trained}:
+        return f"{row.key} is about another domain, and is trained and tested on {data.name}"
+    return ""
 
 
 def _start_apart(a: Trial, b: Trial) -> bool:

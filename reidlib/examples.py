@@ -52,7 +52,7 @@ def figure_arrays(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -
 
 @torch.inference_mode()
 def ranked_images(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -> dict[str, np.ndarray]:
-    """Four queries, evenly spaced through those with a match, and the eight gallery images nearest to each.
+    """Four queries, evenly spaced through those with a match, and the eight gallery images nearest to each, or all.
 
     "ranked_query" (4, 3, H, W) and "ranked_gallery" (4, 8, 3, H, W) uint8, "ranked_correct" (4, 8) bool. Of a model
     that names its `highest_weighted` map also "ranked_maps" (4, 9, h, w) float16: the one that it names for the query
@@ -61,10 +61,12 @@ def ranked_images(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -
     asked = np.flatnonzero(benchmark.matched)
     asked = asked[np.linspace(0, len(asked) - 1, 4).astype(int)]
     found = rank_list(model, benchmark, asked, 8, device=device, progress=False)
-    nearest = benchmark.gallery.take(found.gallery_index.ravel())
+    ranked = (found.gallery_index >= 0).all(0)  # fewer where the gallery counts fewer for one of them
+    index, correct = found.gallery_index[:, ranked], found.correct[:, ranked]
     queries = np.array(pixels(benchmark.query.take(asked), model.image_size))
-    gallery = np.array(pixels(nearest, model.image_size)).reshape(*found.correct.shape, *queries.shape[1:])
-    arrays = {"ranked_query": queries, "ranked_gallery": gallery, "ranked_correct": found.correct}
+    gallery = np.array(pixels(benchmark.gallery.take(index.ravel()), model.image_size))
+    gallery = gallery.reshape(*correct.shape, *queries.shape[1:])
+    arrays = {"ranked_query": queries, "ranked_gallery": gallery, "ranked_correct": correct}
     if hasattr(model, "highest_weighted"):
         maps = []
         for shown in np.concatenate([queries[:, None], gallery], 1):

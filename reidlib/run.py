@@ -242,6 +242,8 @@ def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
     train = union([part.train for part in parts])
     if len(aside) == len(parts):  # the published split names its validation people
         held_out = union(aside)
+        if recipe.validation != Recipe.validation:  # a part of the people is asked for, of those that are left too
+            train, _ = hold_out(train, recipe.validation, seed=recipe.split)
     else:
         train, held_out = hold_out(train, recipe.validation, seed=recipe.split)
     model = build_model(recipe, identities=len(train.identities))

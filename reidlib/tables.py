@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from reidlib.names import unknown
-from reidlib.recipe import Data, EvaluationSettings, Paper, Row
+from reidlib.recipe import Data, EvaluationSettings, Paper, Recipe, Row
 from reidlib.store import Trial
 from reidlib.verdicts import printed_error
 
@@ -371,16 +371,11 @@ def _difference(
     if row is not None and base is not None and column is not None:
         at, name = (_scored(row)[column], _scored(base)[column]), measure(metric) or ""
         pairs = zip(results.get(row.key, ()), results.get(base.key, ()), strict=False)
-        scores = [(value(a, at[0], name), value(b, at[1], name)) for a, b in pairs if _alike(a, b, *at)]
+        scores = [(value(a, at[0], name), value(b, at[1], name)) for a, b in pairs if comparable(a, b, *at)]
         ours = mean_sd(np.array([a - b for a, b in scores if a is not None and b is not None]), "+")
         exact |= getattr(ours, "exact", {})
     text = f"{theirs} / {ours}" if compared else ours
     return Shown(text, **exact) if exact else "" if ours == "–" else text
-
-
-def _alike(a: Trial, b: Trial, column: int, other: int) -> bool:
-    """Whether two trials were run on the same images at the same profile."""
-    return None not in (a.run, b.run) and arm(a, column) == arm(b, other)
 
 
 def _measured_on(rows: Iterable[Row], results: Results, column: Column) -> str:
@@ -482,7 +477,13 @@ def scored_on(trial: Trial, column: int) -> EvaluationSettings:
     return replace(trial.settings[column], scoring=())
 
 
-def arm(trial: Trial, column: int) -> tuple:
-    """What two compared trials must share: the images they are scored on, and the profile."""
-    assert trial.run is not None
-    return scored_on(trial, column) if column < len(trial.settings) else None, trial.run.record.get("profile")
+def comparable(a: Trial, b: Trial, column: int, other: int) -> bool:
+    """Whether two trials were run, on the same images and, where both took steps, at the same profile.
+
+    What takes no steps is one run for all profiles.
+    """
+    if a.run is None or b.run is None:
+        return False
+    images = [scored_on(trial, at) if at < len(trial.settings) else None for trial, at in ((a, column), (b, other))]
+    trained = [run.record for run in (a.run, b.run) if run.record["recipe"].get("steps", Recipe.steps)]
+    return images[0] == images[1] and len({record.get("profile") for record in trained}) < 2

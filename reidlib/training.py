@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import math
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -173,20 +174,26 @@ def fit(
     given = (objective, recipe, train, held_out, checkpoint, mined, progress)
     if devices == 1:
         return _train(fabric, *given)
-    try:
-        history, state = fabric.launch(partial(_train_spawned, given=given))
-    except ProcessException as error:  # whose text is that process's traceback
-        last = str(error).strip().splitlines()[-1]
-        raise TrainingError(f"one of {devices} processes failed: {last}") from error
-    objective.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
-    return history
+    # By a file: what a process returns goes through a pipe that nobody reads before the process is at its end, and a
+    # model is larger than a pipe holds.
+    with tempfile.TemporaryDirectory(prefix="reidlib-trained-") as folder:
+        trained = Path(folder) / "trained.safetensors"
+        try:
+            fabric.launch(partial(_train_spawned, given=given, trained=trained))
+        except ProcessException as error:  # whose text is that process's traceback
+            last = str(error).strip().splitlines()[-1]
+            raise TrainingError(f"one of {devices} processes failed: {last}") from error
+        objective.load_state_dict(load_file(trained))
+        with safe_open(trained, framework="pt") as file:
+            return pd.DataFrame(json.loads(file.metadata()["rows"]))
 
 
-def _train_spawned(fabric: Fabric, given: tuple[Any, ...]) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """One process of several; the first one's result goes back to the caller."""
+def _train_spawned(fabric: Fabric, given: tuple[Any, ...], trained: Path) -> None:
+    """One process of several; the first one writes the weights and the history for the caller."""
     objective = copy.deepcopy(given[0])  # as it arrives, its memory is shared with the other processes
     history = _train(fabric, objective, *given[1:])
-    return history, {name: value.cpu().numpy() for name, value in objective.state_dict().items()}
+    if fabric.is_global_zero:
+        write_tensors(objective.state_dict(), trained, {"rows": json.dumps(history.to_dict("records"))})
 
 
 def _train(
@@ -255,7 +262,8 @@ def _train(
                 row |= {name: float(value) / (step + 1 - since) for name, value in sums.items()}
                 _check(row, recipe)
                 if validation is not None:
-                    row["accuracy"] = _accuracy(objective, validation)
+                    # Of several processes the first one's: batch norms differ, and a rate may hang on it.
+                    row["accuracy"] = fabric.broadcast(_accuracy(objective, validation))
                 row["seconds"] = spent + time.perf_counter() - began
                 rows.append(row)
                 bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "accuracy") if name in row})

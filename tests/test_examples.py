@@ -1,5 +1,7 @@
 """The examples of figures: chosen as their rules say, and of the networks they are shown for."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -15,6 +17,18 @@ def test_example_pairs_are_across_cameras_and_half_of_one_person(plaza_tiny):
     assert ((people[:, 0] == people[:, 1]) == same).all()
     assert (cameras[:, 0] != cameras[:, 1]).all()
     assert len(split) == len(set(split.paths))
+
+
+def test_of_a_small_gallery_all_that_is_ranked_is_shown(plaza_tiny):
+    person = plaza_tiny.query.person_ids[plaza_tiny.matched][0]
+    query = plaza_tiny.query.take(plaza_tiny.matched & (plaza_tiny.query.person_ids == person))
+    gallery = plaza_tiny.gallery.take(plaza_tiny.gallery.person_ids == person)
+    gallery = gallery.take(np.arange(len(gallery)) < 8)
+    small = replace(plaza_tiny, query=query, gallery=gallery)
+    counted = min((gallery.camera_ids != camera).sum() for camera in query.camera_ids)
+    arrays = figure_arrays(build("pixels").eval(), small)
+    assert arrays["ranked_gallery"].shape[1] == counted < 8
+    assert arrays["ranked_correct"].all()
 
 
 def test_rank_lists_hold_what_the_model_ranks_first(plaza_tiny):

@@ -149,7 +149,9 @@ def test_look_alikes_come_from_the_manifest(tmp_path):
     assert split.groups.tolist() == [1, 1, -1, 9]
 
 
-@pytest.mark.parametrize("text", ['{"name": "my export"}', '{"people": [], "images": []}', "[1]", "no JSON"])
+@pytest.mark.parametrize(
+    "text", ['{"name": "my export"}', '{"people": {"1": "Alice"}}', '{"people": [], "images": []}', "[1]", "no JSON"]
+)
 def test_others_manifest_says_nothing(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     assert look_alikes(tmp_path) == {}

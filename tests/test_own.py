@@ -66,6 +66,14 @@ def test_whole_numbers_stay(tmp_path):
     assert benchmark.gallery.identities.tolist() == [45]
 
 
+def test_nobody_stays_nobody_beside_names(tmp_path):
+    files = [file.replace("cleo", "0").replace("dan", "-1") for file in STATED if "query" not in file]
+    files += ["query/eve_c1_1.jpg", "gallery/eve_c2_1.jpg"]
+    benchmark = load("folders", root=pattern(tmp_path, "{split}/{person}_c{camera}_*.jpg", files))
+    assert set(benchmark.gallery.person_ids.tolist()) == {-1, 0, 3}
+    assert benchmark.train.identities.tolist() == [1, 2]
+
+
 def test_numbers_of_more_than_64_bits_are_labels(tmp_path):
     files = [file.replace("anna", str(2**63)).replace("ben", "3").replace("cleo", "45") for file in STATED]
     files = [file.replace("dan", str(2**64)) for file in files]

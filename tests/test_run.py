@@ -11,6 +11,7 @@ import timm
 import torch
 from safetensors import safe_open
 
+from reidlib.data.splits import hold_out
 from reidlib.evaluation import Evaluation
 from reidlib.mining import hardest_negatives
 from reidlib.models import build
@@ -18,6 +19,8 @@ from reidlib.recipe import Data, EvaluationSettings, Optimiser, Recipe, Sampling
 from reidlib.run import (
     NotAvailable,
     _apart,
+    _How,
+    _trained,
     _weights_digest,
     build_model,
     inherit,
@@ -126,6 +129,24 @@ def test_held_out_people_are_not_trained_on(tmp_path, plaza_tiny, monkeypatch):
     assert len(given["held_out"]) > 0
     assert not set(given["shown"].person_ids) & set(given["held_out"].person_ids)
     assert not set(given["shown"].paths) & set(given["held_out"].paths)
+
+
+def test_a_part_of_the_people_is_a_part_where_the_split_sets_people_aside_too(tmp_path, plaza_tiny, monkeypatch):
+    alone = replace(plaza_tiny.train, groups=plaza_tiny.train.person_ids)
+    train, aside = hold_out(alone, 0.2, seed=0)
+    split = replace(plaza_tiny, train=train, validation=aside)
+    shown = []
+    monkeypatch.setattr("reidlib.run.read_benchmark", lambda *_: split)
+    monkeypatch.setattr(
+        "reidlib.run.fit", lambda _, __, data, held_out, **___: shown.append((data, held_out)) or pd.DataFrame()
+    )
+    how = _How(RunStore(tmp_path), None, "cpu", 1, False)
+    for share in (Recipe.validation, 0.5):
+        _trained(replace(TINY, validation=share), how)
+    whole, half = (len(data.split.identities) for data, _ in shown)
+    assert whole == len(train.identities)
+    assert half < 0.7 * whole
+    assert all(np.array_equal(held_out.split.identities, aside.identities) for _, held_out in shown)
 
 
 def test_shares_are_those_of_pairs_of_two_people(monkeypatch):

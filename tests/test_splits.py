@@ -56,6 +56,23 @@ def test_digest_is_of_names_and_sizes_in_any_order_and_folder(tmp_path):
     assert one.digest != files(tmp_path / "four", {"a.jpg": b"12", "c.jpg": b"345"}).digest
 
 
+def test_the_digest_of_a_benchmark_is_of_its_labels_too(tmp_path):
+    train, test = files(tmp_path / "train", {"1": b"", "2": b""}), files(tmp_path / "test", {"3": b"", "4": b""})
+    ids, cameras = np.array([7, 7]), np.array([1, 2])
+    test = Split("query", test.paths, ids, cameras, ids)
+
+    def digest(train: Split, test: Split, **others: Split) -> str:
+        return Benchmark("a", train, test, test, **others).digest
+
+    plain = digest(train, test)
+    assert plain == digest(train.take([1, 0]), test)
+    swapped = Split("train", train.paths, train.person_ids[::-1], train.camera_ids, train.groups[::-1])
+    assert plain != digest(swapped, test)
+    assert plain != digest(train, Split("query", test.paths, ids, cameras + 1, ids))
+    aside = Split("validation", test.paths, ids + 1, cameras, ids + 1)
+    assert len({plain, digest(train, test, validation=aside), digest(train, test, multi=aside)}) == 3
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"train-0\.jpg is missing"):
         _ = make_split("train", [1]).digest

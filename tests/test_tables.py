@@ -67,7 +67,7 @@ def make(tmp_path: Path) -> Make:
             columns = {"query": np.arange(QUERIES), "ap": ap, "first_hit": hits, "inp": ap, "tied": ties}
             evaluation = Evaluation.from_frame(pd.DataFrame(columns))
             run = store.save(
-                Recipe(recipe.system, datasets=(data(trial),), seed=trial, objective=profile),
+                Recipe(recipe.system, datasets=(data(trial),), seed=trial, objective=profile, steps=recipe.steps),
                 history=[],
                 evaluations=dict.fromkeys(settings, (evaluation, queries)),
                 meta={
@@ -400,6 +400,28 @@ def test_few_replicates_saturated_baselines_and_smoke_runs_have_no_verdict(make:
     assert claims_table(PAPER, smoke).loc["beats", "verdict"].startswith("no verdict: smoke")
     mixed = {"table4/a": make(A, scores), "table4/b": make(B, scores, profile="gpu")}
     assert "differ in data or profile" in claims_table(PAPER, mixed).loc["beats", "verdict"]
+    # What takes no steps is one run for all profiles, under the name of the first that made it.
+    ready = mixed | {"table4/b": make(replace(B, steps=0), [score / 2 for score in scores], profile="gpu")}
+    assert claims_table(PAPER, ready).loc["beats", "verdict"].startswith("mechanism supported")
+
+
+def test_no_verdict_where_the_data_do_not_have_what_a_claim_is_about(make: Make) -> None:
+    scores = [0.30, 0.31, 0.32, 0.30, 0.31]
+    duke = Data("dukemtmc")
+
+    def judged(asked: Data, data: Callable[[int], Data]) -> str:
+        rows = tuple(replace(row, evaluations=(EvaluationSettings(asked),)) for row in ROWS)
+        found = {"table4/a": make(A, scores, data=data), "table4/b": make(B, [s / 2 for s in scores], data=data)}
+        return str(claims_table(replace(PAPER, rows=rows), found).loc["beats", "verdict"])
+
+    hard = replace(MARKET, preset="jitter=2")
+    assert judged(hard, lambda trial: Data("plaza", "small", trial, "jitter=2")).startswith("mechanism supported")
+    assert judged(hard, lambda _: Data("folders", version="1")).startswith(
+        "no verdict: folders has no images with jitter 2"
+    )
+    assert judged(duke, lambda _: Data("folders", version="2")).startswith(
+        "no verdict: table4/a is about another domain"
+    )
 
 
 def test_a_claim_may_compare_two_ways_to_score_one_model(make: Make) -> None:

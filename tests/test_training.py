@@ -295,6 +295,7 @@ def test_two_processes_train_one_model(tmp_path):
     alone, _ = train(recipe, checkpoint)
     torch.manual_seed(7)
     model = Toy()
+    model.idle = torch.nn.Parameter(torch.ones(50_000))  # as a real model, more than a pipe holds
     given = (PairObjective(model), recipe, toy_pixels(), toy_pixels(seed=1))
     history = fit(*given, devices=2, checkpoint=checkpoint, progress=False)
     assert history["images"].tolist() == [2 * 2 * 8, 4 * 2 * 8]

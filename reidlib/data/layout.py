@@ -190,7 +190,8 @@ def manifest(folder: Path) -> dict[str, dict[str, Any]]:
     except ValueError:
         found = {}
     ours = isinstance(found, dict) and all(isinstance(found.get(name, {}), dict) for name in ("people", "images"))
-    return found if ours else {}
+    known = ours and all(isinstance(entry, dict) and "group" in entry for entry in found.get("people", {}).values())
+    return found if known else {}
 
 
 def look_alikes(folder: Path) -> dict[int, int]:

@@ -61,11 +61,15 @@ def _divided(everything: Split) -> Benchmark:
 
 
 def _numbers(labels: Sequence[str], least: int) -> np.ndarray:
+    """Labels as numbers: their own where all are numbers from `least` on, else from 1 in order, 0 and -1 aside."""
     if all(re.fullmatch(r"-?\d+", label) for label in labels):
         numbers = [int(label) for label in labels]
         if min(numbers) >= least and max(numbers) < 2**63:
             return np.array(numbers, np.int64)
-    return 1 + np.unique(np.array(labels), return_inverse=True)[1].astype(np.int64)
+    kept = {str(number): number for number in range(least, 1)}
+    names = sorted(set(labels) - set(kept))
+    number = kept | {name: place for place, name in enumerate(names, 1)}
+    return np.array([number[label] for label in labels], np.int64)
 
 
 def _text(path: Path) -> str:

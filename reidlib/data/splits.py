@@ -140,9 +140,19 @@ class Benchmark:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the digests of train, query, gallery and multi."""
-        splits = (self.train, self.query, self.gallery, self.multi)
-        parts = [split.digest for split in splits if split is not None]
+        """SHA-256 (hex) of the digests and labels of train, query, gallery, validation and multi.
+
+        A label that is corrected makes another dataset: what was trained and scored with the wrong one does not count.
+        """
+        parts = []
+        for split in (self.train, self.query, self.gallery, self.validation, self.multi):
+            if split is not None:
+                labels = zip(split.paths, split.person_ids, split.camera_ids, strict=True)
+                parts += [
+                    split.digest,
+                    *sorted(f"{path.name}\0{person}\0{camera}\n" for path, person, camera in labels),
+                ]
+            parts.append("\n")
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 

@@ -257,7 +257,8 @@ class _Scorer:
 
     def _reranked(self, queries: Encoding, gallery: Encoding) -> Iterator[np.ndarray]:
         assert self.rule.rerank is not None
-        images = Encoding.cat([queries, gallery])
+        # Each lies where it fits: a large gallery in memory, its queries perhaps on the GPU.
+        images = Encoding.cat([queries.to(gallery.device), gallery])
 
         def distance(rows: slice, columns: slice | np.ndarray) -> Tensor:
             if self.model.normalises_rows:  # over all that there is
@@ -289,9 +290,9 @@ def _pool(parts: list[tuple[Tensor, np.ndarray]], count: int, how: str) -> Tenso
     pooled = torch.full((count, first.shape[1]), 0.0 if how == "mean" else -torch.inf, device=first.device)
     for vectors, member in parts:
         for rows in tiles(len(vectors), 4096):
-            inside = torch.from_numpy(np.flatnonzero(member[rows] >= 0)).to(first.device)
-            index = torch.from_numpy(member[rows]).to(first.device)[inside]
-            values = vectors[rows][inside].float()
+            inside = torch.from_numpy(np.flatnonzero(member[rows] >= 0))
+            index = torch.from_numpy(member[rows])[inside].to(first.device)
+            values = vectors[rows][inside.to(vectors.device)].to(first.device).float()
             if how == "mean":
                 pooled.index_add_(0, index, values)
             else:

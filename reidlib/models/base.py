@@ -53,6 +53,11 @@ class Encoding:
         return Encoding(**{name: tensor.detach() for name, tensor in self.tensors.items()})
 
     @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return next(iter(self.tensors.values())).device
+
+    @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
