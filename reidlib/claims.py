@@ -225,7 +225,7 @@ def _otherwise(row: Row, trial: Trial) -> str:
     assert trial.run is not None
     asked, data = row.evaluations[FIRST].data, trial.settings[FIRST].data
     if asked.preset != "default" and not synthetic(data):
-        return f"{data.name} has no images with {asked.preset.replace('=', ' ')} boxes, pictures or people"
+        return f"{data.name} is photographs, and the preset {asked.preset!r} is one of drawings"
     trained = [Data(**item) for item in trial.run.record["recipe"].get("datasets", ())]
     elsewhere = asked.name not in {item.name for item in row.recipe.datasets}
     if elsewhere and (data.name, data.layout) in {(item.name, item.layout) for item in trained}:
