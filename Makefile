@@ -97,6 +97,9 @@ PAGES     := $(shell find book -type f -not -path '*/.*' -not -path '*/__pycache
 # Without training, the pages depend on the runs there are; with it, the notebooks make those runs themselves.
 RUNS      := $(wildcard data/*.csv) $(shell find data/runs \
              $(if $(filter no,$(RECOMPUTE)),$(or $(RUNS_DIR),build/runs)) -name run.json 2>/dev/null)
+# Of datasets: which files there are, and when those that hold labels were changed.
+DATA      := $(if $(DATA_ROOT),$(shell cd "$(patsubst ~/%,$(HOME)/%,$(DATA_ROOT))" && { find -L . -maxdepth 3 | LC_ALL=C sort; \
+             find -L . -maxdepth 2 -type f -exec ls -l {} +; } 2>/dev/null | cksum))
 VALUES    := build/.values/$(PROFILE)
 ARGUMENTS := -p profile $(PROFILE) -p recompute $(RECOMPUTE) $(if $(DATASET),-p dataset '$(DATASET)') \
              $(if $(DATA_ROOT),-p data_root '$(DATA_ROOT)') $(if $(DEVICE),-p device '$(DEVICE)') \
@@ -111,7 +114,7 @@ $(EXECUTED)/%.ipynb: notebooks/%.ipynb $(LIBRARY) $(RUNS) $(VALUES) .venv/.ready
 	OMP_NUM_THREADS=1 $(PY) -m reidlib notebook $* --out $@ $(ARGUMENTS)
 
 # Holds the variables and the names of all inputs, so that another value or a removed file counts as a change.
-$(VALUES): export INPUTS = $(strip $(ARGUMENTS) $(sort $(NOTEBOOKS) $(LIBRARY) $(PAGES) $(RUNS)))
+$(VALUES): export INPUTS = $(strip $(ARGUMENTS) $(DATA) $(sort $(NOTEBOOKS) $(LIBRARY) $(PAGES) $(RUNS)))
 $(VALUES): FORCE
 	@mkdir -p $(@D) && printf '%s\n' "$$INPUTS" > $@.new && \
 	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi

@@ -195,13 +195,22 @@ def verify(runs_dir: RunsDir = "") -> None:
 
 @app.command()
 def keep(names: Annotated[list[str], typer.Argument(help="runs to keep; 'all' for every one")]) -> None:
-    """Move runs from build/runs to data/runs, where git carries them."""
+    """Move runs from build/runs to data/runs, where git carries them.
+
+    Runs whose figures show photographs stay, and of all also smoke runs, whose numbers mean nothing.
+    """
     store, target = _store(""), project_root() / "data" / "runs"
     runs = {item.name: item for item in store.runs() if item.folder.parent == store.home}
-    for name in sorted(runs) if names == ["all"] else names:
+    everything = names == ["all"]
+    for name in sorted(runs) if everything else names:
         if name not in runs:
             raise ValueError(f"{store.home} has no run {name!r}; `reidlib keep all` moves every run there")
-        print(store.keep(runs[name], target).folder)
+        if runs[name].shows_photographs:
+            print(f"{name}: left. Its figures show photographs, which are not to be passed on")
+        elif everything and runs[name].record["profile"] == "smoke":
+            print(f"{name}: left. It is a smoke run")
+        else:
+            print(store.keep(runs[name], target).folder)
 
 
 @app.command()

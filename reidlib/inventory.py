@@ -1,5 +1,6 @@
 """What ran where: for each row of a paper the trials that are there, on what, when and for how long."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -86,7 +87,10 @@ def summary(parts: Sequence[Inventory], target: str) -> dict[str, str]:
     spent = sum({run.name: run.record["seconds"] for part in parts for run in part.runs}.values())
     study, clock = parts[0].study, parts[0].clock
     options = "" if study.profile == "laptop" else f" --profile {study.profile}"  # which is the default
-    options += "" if study.dataset == "synthetic" else f" --dataset {study.dataset} --data-root DATA_ROOT"
+    options += "" if study.dataset == "synthetic" else f" --dataset {study.dataset}"
+    options += "" if study.data_root is None else f" --data-root {shlex.quote(str(study.data_root))}"
+    if len(study.store.folders) == 1:  # which was named
+        options += f" --runs-dir {shlex.quote(str(study.store.home))}"
     return {
         "runs": f"{count['done'] + count['incomplete']} of {sum(count.values())}",
         "took": Shown(f"{spent / 3600:.1f} hours", seconds=spent) if spent else "",

@@ -21,10 +21,11 @@ from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from reidlib.data import SYNTHETIC
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
 from reidlib.files import sync
-from reidlib.recipe import EvaluationSettings, Recipe, fingerprint, plain, restored
+from reidlib.recipe import Data, EvaluationSettings, Recipe, fingerprint, plain, restored
 from reidlib.record import (
     FORMAT,
     DamagedRunError,
@@ -81,6 +82,13 @@ class Run:
         """How long its steps took, or fitting what has none: without what reads images or trains a parent before."""
         history = self.history
         return float(history["seconds"].iloc[-1]) if len(history) else self.record["training_seconds"]
+
+    @property
+    def shows_photographs(self) -> bool:
+        """Whether its figures hold pictures of real people, which are not to be passed on."""
+        return "figures.npz" in self.record["files"] and any(
+            Data(**item).name not in SYNTHETIC for item in self.record["recipe"].get("datasets", ())
+        )
 
     @property
     def settings(self) -> tuple[EvaluationSettings, ...]:

@@ -82,6 +82,10 @@ def test_a_run_is_measured_again_from_its_weights_and_kept(reidlib, tmp_path, pl
     assert reidlib("verify")[1].strip() == "1 runs, 0 damaged"
     weights.unlink()
     assert ": left. " in reidlib("measure", *row)[1]
+    assert reidlib("keep", "all")[1].strip() == f"{folder.name}: left. It is a smoke run"
+    with monkeypatch.context() as on_photographs:
+        on_photographs.setattr("reidlib.store.Run.shows_photographs", True)
+        assert reidlib("keep", folder.name)[1].startswith(f"{folder.name}: left. Its figures show photographs")
     assert reidlib("keep", folder.name)[1].strip() == str(tmp_path / "data" / "runs" / folder.name)
     assert not folder.exists()
 

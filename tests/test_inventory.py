@@ -41,7 +41,7 @@ def test_a_line_says_what_it_took_what_it_would_take_and_how_to_go_on(held):
     assert line["runs"] == f"3 of {len(held[0].jobs)}"
     assert line["took"] == "0.1 hours"
     assert line["took"].exact["seconds"] == 270.0
-    assert line["continue with"] == "`reidlib run personnet`"
+    assert line["continue with"] == f"`reidlib run personnet --runs-dir {held[0].study.store.home}`"
     assert "minutes, and" in line["would take"]  # IDLA's time is not known
     assert summary(held, "all")["missing"] == str(sum(len(item.jobs) for item in held) - 3)
 
@@ -75,5 +75,8 @@ def test_other_profiles_and_data_are_named_in_the_command(tmp_path):
     assert found.jobs == []  # the folder is empty
     assert summary([found], "mls")["runs"] == "0 of 0"
     there = Inventory.at(study("mls", runs_dir=str(tmp_path)), "gpu", Clock("here"))
-    assert summary([there], "mls")["continue with"] == "`reidlib run mls --profile gpu`"
+    own = f"--runs-dir {tmp_path}"
+    assert summary([there], "mls")["continue with"] == f"`reidlib run mls --profile gpu {own}`"
+    plaza = Inventory.at(study("mls", runs_dir=str(tmp_path), dataset="plaza"), "laptop", Clock("here"))
+    assert summary([plaza], "mls")["continue with"] == f"`reidlib run mls --dataset plaza {own}`"
     assert summary([there], "mls")["would take"] == "an unknown time"

@@ -4,12 +4,13 @@ import ast
 import json
 import re
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from reidlib import study
@@ -61,6 +62,12 @@ def test_the_environment_is_the_lock():
     assert {name: version(name) for name in PINS} == PINS
 
 
+def test_every_pin_installs_on_the_oldest_python():
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    asked = {name: distribution(name).metadata["Requires-Python"] for name in PINS}
+    assert [name for name, those in asked.items() if those and not SpecifierSet(those).contains(oldest)] == []
+
+
 def test_conda_make_and_pip_install_the_same():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *plain, pip = environment["dependencies"]
@@ -92,7 +99,8 @@ def test_every_recorded_run_is_whole_and_one_that_a_row_asks_for():
         fingerprint(recipe)
         for key in study.PAPERS
         if study.paper(key).rows
-        for job in study.study(key, profile="laptop").jobs()
+        for profile in study.EVIDENCE
+        for job in study.study(key, profile=profile).jobs()
         for recipe in (job.recipe, *study.ancestors(job.recipe))
     }
     store = RunStore(ROOT / "data" / "runs")

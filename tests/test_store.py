@@ -442,3 +442,17 @@ def test_run_json_is_plain_json(store: RunStore, queries: Split) -> None:
     assert record["recipe"]["options"] == [["widths", [4, 8]]]
     assert set(record["files"]) == {"history.csv", "queries.csv", "figures.npz", "weights.safetensors"}
     assert record["evaluations"][fingerprint(FULL)]["metrics"]["queries"] == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "datasets", "shows"),
+    [
+        (["figures.npz"], [{"name": "plaza"}], False),
+        (["figures.npz"], [{"name": "plaza"}, {"name": "viper"}], True),
+        (["figures.npz"], [{}], True),  # Market-1501 goes without saying
+        (["queries.csv"], [{}], False),
+    ],
+)
+def test_figures_on_real_data_show_photographs(tmp_path, files, datasets, shows):
+    record = {"files": dict.fromkeys(files), "recipe": {"datasets": datasets}}
+    assert Run(tmp_path, record, RunStore(tmp_path)).shows_photographs is shows
