@@ -322,16 +322,17 @@ class RunStore:
             return self._read(placed)
 
     def adopt(self, folder: Path) -> Run | None:
-        """A copy in the store of a run's folder from elsewhere; None where the store has it undamaged: that stays.
+        """A copy in the store of a run's folder from elsewhere, None where that stays which the store has.
 
-        DamagedRunError says what is wrong with the folder.
+        An undamaged one stays unless the one from elsewhere has all of its evaluations and more. DamagedRunError says what is wrong with the folder.
         """
         record = self._read(folder, fresh=True).record
         if folder.name != f"{record['recipe']['system']}-{record['fingerprint'][:12]}":
             raise DamagedRunError("its name is that of another recipe")
         with self.lock(folder.name):
             there = (root / folder.name for root in self.folders if (root / folder.name).exists())
-            if any(self._open(path) is not None for path in there):
+            ours = next((run for path in there if (run := self._open(path)) is not None), None)
+            if ours is not None and not record["evaluations"].keys() > ours.record["evaluations"].keys():
                 return None
             return self._read(self._place(self.home, folder.name, lambda part: _copy(folder, part)))
 

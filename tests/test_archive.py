@@ -5,11 +5,14 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from reidlib.archive import pack, unpack
-from reidlib.recipe import Recipe
+from reidlib.data.splits import Split
+from reidlib.evaluation import Evaluation
+from reidlib.recipe import EvaluationSettings, Recipe
 from reidlib.store import Run, RunStore
 
 MIB = 2**20
@@ -80,6 +83,19 @@ def test_a_run_that_is_there_stays(store: RunStore, other: RunStore, tmp_path: P
     assert sorted(lines.values()) == ["is here already, and stays", "taken over"]
     assert contents(theirs) == before
     assert {run.folder.parent.name for run in other.runs()} == {"build", "data"}
+
+
+def test_a_run_with_fewer_evaluations_gives_way_to_one_with_more(
+    store: RunStore, other: RunStore, tmp_path: Path
+) -> None:
+    one = np.array([1])
+    scores = Evaluation.from_frame(pd.DataFrame({"query": [0], "ap": [0.5], "first_hit": [0], "inp": [0.5]}))
+    more = save(store, 0).add_evaluation(EvaluationSettings(), scores, Split("query", (Path("1.jpg"),), one, one, one))
+    save(other, 0)
+    pack(store, tmp_path / "runs.tar", MIB)
+    for said in ("taken over", "is here already, and stays"):
+        assert list(unpack(other, tmp_path / "runs.tar")) == [f"{more.name}: {said}"]
+    assert [run.settings for run in other.runs()] == [more.settings]
 
 
 @pytest.mark.filterwarnings("ignore:run .* is damaged")
