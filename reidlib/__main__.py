@@ -230,7 +230,7 @@ def unpack(
     archive: Path,
     runs_dir: RunsDir = "",
 ) -> None:
-    """Take over the runs of an archive, each checked; a run that is here already stays unless theirs has more scores."""
+    """Take over the runs of an archive, each checked; a run that is here stays unless theirs has more scores."""
     from reidlib.archive import unpack
 
     for line in unpack(_store(runs_dir), archive):

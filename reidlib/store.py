@@ -324,7 +324,8 @@ class RunStore:
     def adopt(self, folder: Path) -> Run | None:
         """A copy in the store of a run's folder from elsewhere, None where that stays which the store has.
 
-        An undamaged one stays unless the one from elsewhere has all of its evaluations and more. DamagedRunError says what is wrong with the folder.
+        An undamaged one stays unless the one from elsewhere has all of its evaluations and more. DamagedRunError says
+        what is wrong with the folder.
         """
         record = self._read(folder, fresh=True).record
         if folder.name != f"{record['recipe']['system']}-{record['fingerprint'][:12]}":
