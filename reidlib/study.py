@@ -390,6 +390,15 @@ def study(
     )
 
 
+def studies(papers: Iterable[str], *, recompute: str = "missing", **parameters: Any) -> dict[str, Study]:
+    """Key -> `study` of each paper named, for pages that compare chapters; they train what is missing at most.
+
+    recompute: one of `RECOMPUTE`; what "core" and "all" train again, a paper's own chapter trains.
+    """
+    least = "no" if choose("recompute", recompute, RECOMPUTE) == "no" else "missing"
+    return {key: study(key, recompute=least, **parameters) for key in dict.fromkeys(papers)}
+
+
 def _seeds(given: Any) -> tuple[int, ...] | None:
     """Papermill hands over text, a number or a list; None means each row's own trials."""
     if given is None or given == "":

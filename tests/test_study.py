@@ -11,7 +11,7 @@ from reidlib.models import options
 from reidlib.objectives import OBJECTIVES
 from reidlib.recipe import Data, fingerprint
 from reidlib.run import NotAvailable
-from reidlib.study import PAPERS, RECOMPUTE, Study, paper, study
+from reidlib.study import PAPERS, RECOMPUTE, Study, paper, studies, study
 from reidlib.tables import printed_values
 
 
@@ -242,6 +242,22 @@ def test_what_is_recomputed_is_trained_though_it_is_there(tmp_path, monkeypatch)
     for recompute in RECOMPUTE:
         smoke(tmp_path, recompute=recompute).compute("table4/pixels")
     assert done == [(0, True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("recompute", "expected"), [("no", "no"), ("missing", "missing"), ("core", "missing"), ("all", "missing")]
+)
+def test_pages_that_compare_chapters_train_what_is_missing_at_most(tmp_path, recompute, expected):
+    found = studies(["mls", "hagn", "mls"], profile="smoke", recompute=recompute, runs_dir=str(tmp_path))
+    assert [(key, chosen.paper.key, chosen.recompute) for key, chosen in found.items()] == [
+        ("mls", "mls", expected),
+        ("hagn", "hagn", expected),
+    ]
+
+
+def test_pages_that_compare_chapters_refuse_what_chapters_refuse():
+    with pytest.raises(ValueError, match="did you mean 'missing'"):
+        studies(["mls"], recompute="mising")
 
 
 def test_core_is_at_most_five_trainings(tmp_path):
