@@ -8,7 +8,8 @@ import pytest
 
 from reidlib import difficulty
 from reidlib.data.splits import Benchmark, Split
-from reidlib.evaluation import rank
+from reidlib.evaluation import evaluate, rank
+from reidlib.models import build
 
 PEOPLE = {
     1: {"hat": "cap", "coat": [0.1, 0.1, 0.1], "bag": None},
@@ -92,6 +93,23 @@ def test_measured_rows_replace_those_of_the_same_key(tmp_path: Path) -> None:
     assert table[["world", "rank1"]].to_numpy().tolist() == [[0, 0.3], [1, 0.4]]
     assert table["date"].notna().all()
     assert [item.name for item in tmp_path.iterdir()] == ["difficulty.csv"]
+
+
+def test_the_program_measures_a_world_as_the_library_does(tmp_path: Path, plaza_tiny: Benchmark) -> None:
+    out, root = tmp_path / "difficulty.csv", plaza_tiny.query.paths[0].parents[2]
+    words = ["--presets", "default", "--size", "tiny", "--worlds", "0", "--seeds", "--erased"]
+    difficulty.main([*words, "--root", str(root), "--out", str(out)])
+    table = difficulty.read(out).set_index("method")
+    methods = ["chance", "raw pixels", "histogram", "oracle, all attributes", "oracle, clothes"]
+    assert set(table.index) == {*methods, "chance, erased", "histogram, erased"}
+    for method, name in (("raw pixels", "pixels"), ("histogram", "histogram")):
+        want = evaluate(build(name), plaza_tiny)
+        assert table.loc[method, ["rank1", "mean_ap"]].tolist() == pytest.approx([want.cmc[0], want.mean_ap], abs=1e-4)
+    assert table.loc["chance", "mean_ap"] == pytest.approx(difficulty.chance(plaza_tiny)[1], abs=1e-4)
+    # Whoever knows what everybody wears finds nearly all; where nobody is drawn, colours find hardly more than chance.
+    assert table.loc["oracle, all attributes", "rank1"] > 0.9 > table.loc["histogram", "rank1"]
+    assert abs(table.loc["histogram, erased", "mean_ap"] - table.loc["chance, erased", "mean_ap"]) < 0.1
+    assert (table["gallery"] == [len(plaza_tiny.gallery)] * 3 + [160] * 4).all()
 
 
 def test_scores_are_those_of_the_protocol(benchmark: Benchmark) -> None:

@@ -94,6 +94,16 @@ def test_a_profile_scales_the_length_of_a_recipe_and_of_its_parent() -> None:
     assert fingerprint(Profile("small").scale(long)) == fingerprint(long)
 
 
+def test_a_profile_sizes_batches_of_both_kinds_and_leaves_what_it_does_not_name() -> None:
+    drawn = Sampling(pairs=64, people=16, images=4, negatives=(1.0, 3.0))
+    row = replace(RECIPE, sampling=drawn, parent=replace(RECIPE, sampling=drawn))
+    scaled = Profile("small", pairs=32, people=8).scale(row)
+    assert scaled.sampling == replace(drawn, pairs=32, people=8)
+    assert scaled.parent is not None
+    assert scaled.parent.sampling == scaled.sampling
+    assert Profile("small", images=2).scale(row).sampling == replace(drawn, images=2)
+
+
 @pytest.mark.parametrize("value", [{1, 2}, object(), b"bytes", lambda: 0, 1j])
 def test_what_cannot_be_written_down_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="cannot be part of a recipe"):

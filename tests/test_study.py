@@ -193,6 +193,19 @@ def test_stored_shows_the_best_profile_that_has_all_trials(tmp_path, monkeypatch
     assert chosen.shown_profile() == "gpu"
 
 
+def test_each_table_is_shown_at_the_best_profile_that_has_its_own_rows(tmp_path, monkeypatch):
+    chosen = study("hagn", profile="stored", runs_dir=str(tmp_path))
+    whole = {"gpu": ("table10/",), "laptop": ("",)}  # at gpu one table alone has been run
+
+    def find(self, row, trial, profile):
+        return any(row.key.startswith(start) for start in whole.get(profile, ())) or None
+
+    monkeypatch.setattr(Study, "find", find)
+    assert chosen.shown_profile(chosen.paper.row("table10/market-2-4").table) == "gpu"
+    assert chosen.shown_profile(chosen.paper.row("table6/market-cam").table) == "laptop"
+    assert chosen.shown_profile() == "laptop"
+
+
 def test_an_unknown_row_names_the_nearest(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'table4/idla'"):
         smoke(tmp_path).jobs("table4/idlo")
