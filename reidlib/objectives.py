@@ -5,6 +5,7 @@ that training makes, whatever the paper does in one step.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -110,7 +111,8 @@ class IdentityObjective(Objective):
     """Classification of the training identities and batch-hard triplets, each the mean over the model's heads.
 
     Heads: "logits" (B, heads, identities), or (B, identities) for one; "embeddings0", "embeddings1", ... (B, D),
-    or without them the encoded vector. smoothing: of the labels. margin: of the triplets.
+    or without them the encoded vector. smoothing: of the labels. margin: of the triplets. single_precision: whether
+    triplets' distances are float32 under autocast too.
     """
 
     TERMS: ClassVar[Mapping[str, float]] = {"identity": 1.0, "triplet": 1.0}
@@ -121,9 +123,10 @@ class IdentityObjective(Objective):
         weights: Mapping[str, float] | None = None,
         smoothing: float = 0.1,
         margin: float = 0.3,
+        single_precision: bool = False,
     ) -> None:
         super().__init__(model, weights)
-        self.smoothing, self.margin = smoothing, margin
+        self.smoothing, self.margin, self.single_precision = smoothing, margin, single_precision
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         output = self.model(batch.images)
@@ -136,7 +139,9 @@ class IdentityObjective(Objective):
         if self.wants("triplet"):
             features = [value for name, value in output.items() if name.startswith("embeddings")]
             features = features or [output["encoding"].vector]
-            losses = [batch_hard_triplet(value.float(), batch.labels, self.margin) for value in features]
+            exact = torch.autocast(batch.images.device.type, enabled=False) if self.single_precision else nullcontext()
+            with exact:
+                losses = [batch_hard_triplet(value.float(), batch.labels, self.margin) for value in features]
             terms["triplet"] = torch.stack(losses).mean()
         return terms
 

@@ -39,6 +39,16 @@ def test_heads_are_averaged() -> None:
     torch.testing.assert_close(objective.total(terms), terms["identity"] + terms["triplet"])
 
 
+def test_distances_of_triplets_are_exact_under_autocast_where_that_is_asked_for() -> None:
+    near = 1 + 0.05 * torch.randn(4, 512, generator=torch.Generator().manual_seed(0))
+    model = Heads(near, logits=torch.zeros(4, 2), embeddings0=near)
+    rounded, exact = (IdentityObjective(model, single_precision=single) for single in (False, True))
+    expected = batch_hard_triplet(near, PEOPLE)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(exact(BATCH)["triplet"], expected)
+        assert (rounded(BATCH)["triplet"] - expected).abs() > 0.02
+
+
 def test_a_term_of_weight_0_is_not_computed() -> None:
     model = Heads(torch.eye(4), logits=torch.zeros(4, 2))
     objective = IdentityObjective(model, {"triplet": 0.0, "identity": 2.0})
