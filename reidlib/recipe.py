@@ -47,9 +47,10 @@ class Data:
 class Sampling:
     """How a batch is drawn (`reidlib.data.sampling`).
 
-    pairs: `pairs` image pairs over `max(4, pairs)` images, two cross-camera images a person; `negatives` is
-        the number of negatives per positive at the start and at the end of training; `hard` is the share of the
-        negatives that are mined: the nearest pairs of two people by the initial weights (`reidlib.mining`).
+    pairs: `pairs` image pairs over about as many images, two cross-camera images a person; `negatives` is the number of
+        negatives per positive at the start and at the end of training; `both_orders` shows each pair the other way
+        round too; `hard` is the share of the negatives that are mined, with images of their own: the nearest pairs of
+        two people by the initial weights (`reidlib.mining`).
     identities: `people` identities x `images` images.
     """
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from reidlib.models.blocks import difference_grid
@@ -30,6 +31,14 @@ def test_sums_and_gradients_are_those_of_the_whole_grid(window: int) -> None:
         torch.autograd.grad(got, given, slope), torch.autograd.grad(expected, given, slope), strict=True
     ):
         torch.testing.assert_close(one, other)
+
+
+def test_a_compiler_is_told_the_shapes() -> None:
+    f, h, weight = (x.detach().float() for x in operands(5))
+    expected = summed_differences(f, h, weight)
+    with FakeTensorMode() as mode:
+        got = summed_differences(*map(mode.from_tensor, (f, h, weight)))
+    assert (got.shape, got.dtype, got.stride()) == (expected.shape, expected.dtype, expected.stride())
 
 
 def test_gradients_are_those_of_small_steps() -> None:

@@ -99,6 +99,18 @@ def test_refined_parts_are_weighted_means_of_column_vectors() -> None:
         torch.testing.assert_close(found[part], total / scores[part].sum())
 
 
+def test_a_part_without_any_place_has_a_feature_of_zeros() -> None:
+    model = pcb(refined=True)
+    assert model.refine is not None
+    with torch.no_grad():
+        model.refine.weight.zero_()
+        model.refine.bias.fill_(0)
+        model.refine.bias[2] = -1000  # a probability of exactly 0 everywhere
+        found = model.pool(torch.rand(2, model.channels, 6, 2))
+    assert torch.equal(found[:, 2], torch.zeros_like(found[:, 2]))
+    assert found.isfinite().all()
+
+
 def test_a_refined_pcb_starts_from_a_plain_one() -> None:
     assert set(pcb().state_dict()) == set(pcb(refined=True).state_dict()) - {"refine.weight", "refine.bias"}
 

@@ -70,6 +70,12 @@ def summed_differences(f: Tensor, h: Tensor, weight: Tensor) -> Tensor:
     return grid.gathered(out)
 
 
+@summed_differences.register_fake
+def _shape(f: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+    height, width = f.shape[2:]
+    return f.new_empty(len(f), len(weight), height, width + weight.shape[-1] - 1)[..., :width]
+
+
 def _gradients(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     f, h, weight = ctx.saved_tensors
     grid = _Grid(f, h, weight.shape[-1])

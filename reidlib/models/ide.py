@@ -173,7 +173,7 @@ class PCB(Identification, Embedder):
         # The text weighs column vectors by their probability and does not say by what the sum is divided. By the sum
         # of the probabilities: where a part is a stripe with certainty, this is PCB's mean.
         shares = self.refine(maps).float().softmax(1).flatten(2)  # (B, 6, HW)
-        shares = shares / shares.sum(2, keepdim=True)
+        shares = shares / shares.sum(2, keepdim=True).clamp_min(1e-12)  # a part may have no place at all
         return shares @ maps.flatten(2).transpose(1, 2)
 
     def forward(self, images: Tensor) -> dict[str, Any]:

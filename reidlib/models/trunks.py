@@ -26,10 +26,9 @@ class Trunk(nn.Module):
     channels, strides: of each stage that `forward` returns, in order.
     """
 
-    def __init__(self, network: nn.Module, stages: Sequence[int]) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.stages = tuple(stages)
         info: Any = network.feature_info
         self.channels: tuple[int, ...] = tuple(info.channels())
         self.strides: tuple[int, ...] = tuple(info.reduction())
@@ -68,7 +67,7 @@ def trunk(
         # timm flattens some networks, such as DenseNet, when it takes their features.
         flat = {key.replace(".", "_", 1): value for key, value in weights.items()}
         load_weights(network, {**flat, **weights}, name)
-    return Trunk(network, stages)
+    return Trunk(network)
 
 
 def _undilate(network: nn.Module) -> None:

@@ -54,7 +54,10 @@ BASELINES = (
         "xcorr",
         "X-Corr, fused network",
         XCORR,
-        deviations=("a fresh translation at each presentation instead of fixed copies of an image",),
+        deviations=(
+            "a fresh translation at each presentation instead of fixed copies of an image: a sixth of the images stays"
+            " in place instead of a half, and a quarter is mirrored of the translated ones too",
+        ),
     ),
     _row("lomo", "LOMO, Euclidean distance", LOMO),
     _row("kissme", "LOMO, KISSME", replace(LOMO, system="kissme")),

@@ -347,7 +347,7 @@ PAPER = Paper(
             "laptop",
             Profile("small", 0.05, queries=50, options=LAPTOP, pretraining=AT_LAPTOP, alone=1),
         ),
-        ("gpu", Profile("market", 0.03, pairs=64, pretraining=AT_GPU, alone=1)),
+        ("gpu", Profile("market", 0.05, pretraining=AT_GPU, alone=1)),
         ("paper", Profile("market", options=tuple((system, options(pretrained=True)) for system in ("casn", "pcb")))),
     ),
 )

@@ -67,7 +67,7 @@ def _mined(recipe: Recipe, share: float = 0.25) -> Recipe:
 
 
 AS_OURS = "trained on the pairs, in the batches and for the steps of MidLevel, not of its own paper"
-FRESH = "a fresh affine jitter at each presentation instead of five fixed ones an image"
+FRESH = "a fresh affine jitter at each presentation instead of five fixed ones an image, and never the image itself"
 SCRATCH = "random initial weights and batch norm; ImageNet's weights, torchvision's, at profile paper only (ML-8)"
 MINED = "hard negatives among 20,000 compared pairs instead of all"
 SCORED = {  # Sec. V: single-shot CMC, of 100 people or of VIPeR's 316
