@@ -5,7 +5,7 @@ import html
 import inspect
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -18,7 +18,7 @@ from reidlib.recipe import EvaluationSettings
 from reidlib.run import NotAvailable
 from reidlib.store import Trial
 from reidlib.study import Study
-from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED, Results, scored_on
+from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED, Results, provenance, scored_on
 
 VERDICTS = ("contradicted", "supported")  # classes of book.css, looked for in this order
 LONG = 20  # characters from which a cell is a sentence, which may be broken
@@ -39,13 +39,17 @@ class Page:
         return self.body
 
 
-def show(frame: pd.DataFrame, caption: str = "") -> Page:
+def show(frame: pd.DataFrame, caption: str = "", of: Iterable[Sequence[Trial]] = ()) -> Page:
     """A table as the book draws it: text as it stands, column levels as spanning heads, `attrs["notes"]` below.
 
-    Last comes a link that saves the table as `csv` has it; it needs neither a server nor a script.
-    Text between backticks is code. A wide table takes the page's margin too. Cells in columns headed
-    "printed" and cells that are measured, not run or a verdict get the classes that `book/assets/book.css` draws.
+    of: trials that its numbers are from; their `provenance` is the last note. Below the notes is a link that saves the
+    table as `csv` has it; it needs neither a server nor a script. Text between backticks is code. A wide table takes
+    the page's margin too. Cells in columns headed "printed" and cells that are measured, not run or a verdict get the
+    classes that `book/assets/book.css` draws.
     """
+    notes = [*frame.attrs.get("notes", ()), *filter(None, [provenance(of)])]
+    frame = frame.copy(deep=False)
+    frame.attrs = {**frame.attrs, "notes": notes}
     heads = [column if isinstance(column, tuple) else (column,) for column in frame.columns]
     lines = [f"<caption>{html.escape(caption)}</caption>"] if caption else []
     lines.append("<thead>")
@@ -62,7 +66,6 @@ def show(frame: pd.DataFrame, caption: str = "") -> Page:
         ]
         kind = "sentence" if len(str(label)) > LONG else ""
         lines.append(f'<tr><th scope="row" class="{kind}">{html.escape(str(label))}</th>{"".join(cells)}</tr>')
-    notes = frame.attrs.get("notes", ())
     listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     content = base64.b64encode(csv(frame, caption).encode()).decode()
     name = re.sub(r"\W+", "-", caption.lower()).strip("-")[:60] or "table"

@@ -164,6 +164,21 @@ def test_a_table_can_be_saved_with_all_its_digits():
     assert '<td class="difference">baseline</td>' in page
 
 
+def test_where_numbers_are_from_stands_below_the_other_notes_and_changes_no_table():
+    record = {"date": "2026-01-02", "device": "a CPU", "precision": "32-true", "recipe": {}, "profile": "laptop"}
+    versions = {"versions": {"python": "3", "torch": "2", "numpy": "1"}}
+    run = SimpleNamespace(record=record | versions)
+    table = pd.DataFrame({"a": [1]}, index=["row"])
+    table.attrs["notes"] = ["A note."]
+    text = str(show(table, of=[[Trial(run, (SETTINGS[0],)), Trial(None)]]))
+    assert text.splitlines()[-2:] == [
+        "A note.",
+        "Measured on plaza small (worlds 0), profile laptop, all queries, seeds 0; a CPU; 2026-01-02.",
+    ]
+    assert table.attrs["notes"] == ["A note."]
+    assert str(show(table)) == str(show(table, of=[[Trial(None)]]))  # of no run there is nothing to say
+
+
 def test_a_table_without_a_caption_can_be_saved_too():
     page = show(pd.DataFrame({"a": [1.25]}, ["x"]))._repr_html_()
     content = re.search(r'<a download="table.csv" href="[^,]+,([^"]+)">', page)[1]

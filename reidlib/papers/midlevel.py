@@ -267,7 +267,7 @@ CLAIMS = (
     by_rank1(
         "beats-idla-market",
         "MidLevel is more accurate than IDLA on Market-1501",
-        "Tables II-IV",
+        "added",
         [("market/midlevel", "market/idla")],
     ),
     by_rank1(
