@@ -20,7 +20,7 @@ from reidlib.data.pixels import pixels
 from reidlib.data.splits import Benchmark, Split, joined
 from reidlib.data.synthetic import BODY_PARTS, PARTS, named_world, read_manifest, visible_differences
 from reidlib.data.synthetic.settings import DEFAULT_LAYOUT
-from reidlib.evaluation.protocols import bootstrap
+from reidlib.evaluation.protocols import interval
 from reidlib.maps import MAPS, Layer, in_figure
 from reidlib.models import ReIDModel
 from reidlib.models.base import model_input
@@ -257,7 +257,7 @@ def stored(trials: Sequence[Trial]) -> pd.DataFrame | None:
     rows = []
     for (name, pair, region), found in measured.groupby(["map", "pair", "region"], sort=False):
         row = {"map": name, "pair": pair, "region": region, "share": found.share.mean()}
-        row |= dict(zip(("low", "high"), _interval(found.share, found.cluster), strict=True))
+        row |= dict(zip(("low", "high"), interval(found.share, found.cluster), strict=True))
         row |= {reference: found[reference].mean() for reference in REFERENCES}
         row |= {f"over_{reference}": _word(found.share - found[reference], found.cluster) for reference in REFERENCES}
         rows.append(row | {"pairs": len(found), "trials": found.trial.nunique()})
@@ -302,7 +302,7 @@ def viewpoint(trials: Sequence[Trial]) -> pd.DataFrame | None:
     for name, of_map in one.groupby("map", sort=False):
         for label, found in of_map.groupby(turn, observed=True):
             row = {"map": name, "turn": label, "shift": found["shift"].mean()}
-            row |= dict(zip(("low", "high"), _interval(found["shift"], found.cluster), strict=True))
+            row |= dict(zip(("low", "high"), interval(found["shift"], found.cluster), strict=True))
             rows.append(row | {"untrained": found.shift_untrained.mean(), "pairs": len(found)})
     return pd.DataFrame(rows) if rows else None
 
@@ -317,11 +317,6 @@ def _measured(trials: Sequence[Trial]) -> pd.DataFrame | None:
     return measured.assign(cluster=measured.groupby(["trial", "group"]).ngroup())
 
 
-def _interval(values: pd.Series, clusters: pd.Series) -> tuple[float, float]:
-    """95 % interval of a mean, NaN where there is one cluster."""
-    return bootstrap(values, clusters) if clusters.nunique() > 1 else (np.nan, np.nan)
-
-
 def _word(differences: pd.Series, clusters: pd.Series) -> str:
-    low, high = _interval(differences.astype(float), clusters)
+    low, high = interval(differences.astype(float), clusters)
     return "above" if low > 0 else "below" if high < 0 else "not told apart"

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from reidlib.data import default_root, load, project_root
 from reidlib.data.pixels import pixels
@@ -113,34 +112,31 @@ def distances(model: ReIDModel, query: np.ndarray, gallery: np.ndarray) -> np.nd
     return model.distance(model.encode_all(query), model.encode_all(gallery)).numpy()
 
 
-def train(split: Split, images: np.ndarray, seed: int, *, epochs: int = EPOCHS, progress: bool = False) -> ReIDModel:
-    """The small network after `epochs` passes over the images (N, 3, H, W)."""
-    steps = max(1, epochs * len(split) // 64)
+def train(split: Split, images: np.ndarray, seed: int) -> ReIDModel:
+    """The small network after EPOCHS passes over the images (N, 3, H, W)."""
+    steps = max(1, EPOCHS * len(split) // 64)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build("smallcnn", identities=len(split.identities), image_size=tuple(images.shape[2:]))
     recipe = replace(SMALL_CNN, steps=steps, seed=seed)
-    fit(IdentityObjective(model), recipe, Pixels(split, images), progress=progress)
+    fit(IdentityObjective(model), recipe, Pixels(split, images), progress=False)
     return model.eval()
 
 
-def attributes(manifest: dict[str, Any], split: str = "test") -> dict[int, dict[str, Any]]:
-    """What an observer could see of the people of a split, by person id, from a benchmark's manifest."""
-    people = {}
-    for person, entry in manifest["people"].items():
-        if entry["split"] == split:
-            whole: dict[str, Any] = {
-                name: tuple(v) if isinstance(v, list) else v for name, v in entry["attributes"].items()
-            }
-            people[int(person)] = visible_attributes(Identity(**whole))
-    return people
+def attributes(manifest: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """What an observer could see of the test people, by person id, from a benchmark's manifest."""
+    return {
+        int(person): visible_attributes(Identity(**entry["attributes"]))
+        for person, entry in manifest["people"].items()
+        if entry["split"] == "test"
+    }
 
 
-def erase(manifest: dict[str, Any], split: Split, progress: bool = False) -> np.ndarray:
+def erase(manifest: dict[str, Any], split: Split) -> np.ndarray:
     """The split's images (N, 3, H, W) uint8 drawn again without the person: street, occluder, light and noise stay."""
     world = named_world(manifest["domain"], manifest["size"], manifest["world"], manifest["preset"])
     images = []
-    for path in tqdm(split.paths, desc=f"erase {split.name}", unit="image", disable=not progress):
+    for path in split.paths:
         entry = manifest["images"][f"{path.parent.name}/{path.name}"]
         box = {"labeled": entry["labeled"], "partial": entry["partial"]}
         drawn = world.render(entry["subject"], entry["camera"], entry["index"], erase_person=True, **box)

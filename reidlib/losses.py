@@ -78,13 +78,13 @@ def contrastive(distance: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
     return torch.where(same, distance, apart).square().mean() / 2
 
 
-def positive_scale(theta: Tensor, least: float = 0.1) -> Tensor:
+def positive_scale(theta: Tensor) -> Tensor:
     """Hinge that keeps the scales of transformations from turning them upside down (MLS, Sec. 4.2).
 
-    theta: (..., 2, 3) as in Eq. 1. The paper has "larger than 0" and no formula; `least` is ours (MLS-9). Returns the
-    mean over scales.
+    theta: (..., 2, 3) as in Eq. 1. The paper has "larger than 0" and no formula; 0.1 is ours (MLS-9). Returns the mean
+    over scales.
     """
-    return (least - theta.diagonal(dim1=-2, dim2=-1)).clamp_min(0).mean()
+    return (0.1 - theta.diagonal(dim1=-2, dim2=-1)).clamp_min(0).mean()
 
 
 def stay_inside(theta: Tensor) -> Tensor:

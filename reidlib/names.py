@@ -14,15 +14,10 @@ def hint(given: object, known: Iterable[Any]) -> str:
     return f": did you mean {spelled[near[0]]!r}?" if near else ""
 
 
-def unknown(kind: str, given: object, known: Iterable[Any]) -> str:
-    """One sentence that says `given` is not a `kind`, asks which one was meant, and lists them all."""
-    known = list(known)
-    return f"{kind} {given!r} is unknown{hint(given, known) or ':'} choose from {', '.join(map(str, known))}"
-
-
 def choose(kind: str, given: Any, known: Iterable[Any]) -> Any:
-    """`given` if it is one of `known`; ValueError with the sentence of `unknown` otherwise."""
+    """`given` if it is one of `known`; ValueError says it is no `kind`, asks which was meant, and lists them all."""
     known = list(known)
     if given not in known:
-        raise ValueError(unknown(kind, given, known))
+        meant = hint(given, known) or ":"
+        raise ValueError(f"{kind} {given!r} is unknown{meant} choose from {', '.join(map(str, known))}")
     return given

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reidlib.evaluation import Evaluation
+from reidlib.evaluation.protocols import interval
 from reidlib.recipe import EvaluationSettings
 from reidlib.run import NotAvailable
 from reidlib.store import Trial
 from reidlib.study import Study
 from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED, Results, provenance, scored_on
+from reidlib.verdicts import score
 
 VERDICTS = ("contradicted", "supported")  # classes of book.css, looked for in this order
 LONG = 20  # characters from which a cell is a sentence, which may be broken
@@ -142,7 +143,7 @@ def estimate(
 ) -> Estimate | None:
     """A row's score, or with `baseline` its lead over another row in the same trials; None where nothing was run.
 
-    column: which of the rows' evaluations. measure: "rank1" or "mean_ap". The interval resamples whole
+    column: which of the rows' evaluations. measure: as of `verdicts.score`. The interval resamples whole
     look-alike groups (people, where groups are unknown) and so covers the choice of test people, not of seeds; of a
     single group it is unknown, NaN.
     """
@@ -161,11 +162,9 @@ def estimate(
     for settings, _ in frames:  # trials of one test set share its people, other worlds have people of their own
         tests.setdefault(settings, len(tests))
     joined = pd.concat([scores.assign(test=tests[settings]) for settings, scores in frames])
-    clusters = joined.groupby(["test", "group"]).ngroup().to_numpy()
-    low, high = np.nan, np.nan
-    if clusters.any():  # more than number 0
-        low, high = Evaluation.from_frame(joined).interval("mean_ap", clusters)
-    return Estimate(float(np.mean([scores.ap.mean() for _, scores in frames])), low, high, len(frames))
+    clusters = joined.groupby(["test", "group"]).ngroup()
+    mean = float(np.mean([scores.ap.mean() for _, scores in frames]))
+    return Estimate(mean, *interval(joined.ap, clusters), len(frames))
 
 
 def _scores(trial: Trial, column: int, measure: str) -> pd.DataFrame | None:
@@ -174,7 +173,7 @@ def _scores(trial: Trial, column: int, measure: str) -> pd.DataFrame | None:
         return None
     queries = trial.run.queries(trial.settings[column])
     assert queries is not None
-    return queries.assign(ap=(queries.first_hit < 1).astype(float) if measure == "rank1" else queries.ap)
+    return queries.assign(ap=score(queries, measure))
 
 
 def source(*objects: Any) -> str:

@@ -28,7 +28,7 @@ class Data:
 
     `layout` is the real dataset whose files, cameras and split a synthetic world has, "" Market-1501.
     `version` is the benchmark's version for synthetic data and a digest of the sorted file names and sizes
-    for real data; `reidlib.run` fills it in.
+    for real data; `reidlib.study` fills it in.
     """
 
     name: str = "market1501"
@@ -156,12 +156,9 @@ def plain(value: Any) -> Any:
         kept = {}
         for item in fields(value):
             got = getattr(value, item.name)
-            default = item.default if item.default is not MISSING else None
-            if item.default is MISSING or got != default:
+            if item.default is MISSING or got != item.default:
                 kept[item.name] = plain(got)
         return kept
-    if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in sorted(value.items())}
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     if value is None or isinstance(value, (str, bool, int, float)):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from reidlib.coverage import drawn
 from reidlib.data.splits import Benchmark
 from reidlib.data.synthetic import named_world, read_manifest
-from reidlib.evaluation.protocols import bootstrap
+from reidlib.evaluation.protocols import interval
 from reidlib.models import ReIDModel
 from reidlib.models.base import tiles
 from reidlib.recipe import SEEN
@@ -51,13 +51,13 @@ def can_measure(benchmark: Benchmark) -> bool:
     return folder is not None and "layout" not in read_manifest(folder)
 
 
-def people_of(benchmark: Benchmark, seed: int = 0) -> pd.DataFrame:
+def people_of(benchmark: Benchmark) -> pd.DataFrame:
     """A random query of each test person, and a random image of theirs by another camera: a row a person.
 
     Columns: `person`, `group`, `query` and `gallery`, rows of these splits. Of more than PEOPLE the first ones, whose
     look-alikes are among them.
     """
-    rng, query, gallery = np.random.default_rng(seed), benchmark.query, benchmark.gallery
+    rng, query, gallery = np.random.default_rng(0), benchmark.query, benchmark.gallery
     rows = []
     for person in np.unique(query.person_ids[benchmark.matched])[:PEOPLE]:
         index = rng.permutation(np.flatnonzero((query.person_ids == person) & benchmark.matched))[0]
@@ -80,7 +80,6 @@ def robustness(
     benchmark: Benchmark,
     settings: Sequence[str] = SETTINGS,
     *,
-    seed: int = 0,
     device: str = "cpu",
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -93,7 +92,7 @@ def robustness(
     folder = drawn(benchmark)
     if folder is None or not can_measure(benchmark):
         raise ValueError(f"{benchmark.name}: only plaza and campus in Market-1501's layout are drawn anew")
-    people, manifest = people_of(benchmark, seed), read_manifest(folder)
+    people, manifest = people_of(benchmark), read_manifest(folder)
     paths = [benchmark.query.paths[row] for row in people["query"]]
     paths += [benchmark.gallery.paths[row] for row in people["gallery"]]
     entries = [manifest["images"][path.relative_to(folder).as_posix()] for path in paths]
@@ -179,8 +178,8 @@ def losses(run: Run) -> pd.DataFrame | None:
     return pd.DataFrame(rows, columns=["knob", "kept", "change", "low", "high"]) if rows else None
 
 
-def at(runs: Mapping[float, Run], setting: str = PLAIN) -> pd.DataFrame:
-    """Rank-1 of several runs in one setting; those that have not been measured are left out.
+def at(runs: Mapping[float, Run]) -> pd.DataFrame:
+    """Rank-1 of several runs in PLAIN; those that have not been measured are left out.
 
     runs: by a number, such as the people they were trained on. Columns: `value`, that number; `rank1`, `low`, `high`.
     """
@@ -188,11 +187,10 @@ def at(runs: Mapping[float, Run], setting: str = PLAIN) -> pd.DataFrame:
     for value, run in sorted(runs.items()):
         table = run.table(TABLE)
         if table is not None:
-            rows.append((value, *_mean(rank1(table[setting]), table["group"])))
+            rows.append((value, *_mean(rank1(table[PLAIN]), table["group"])))
     return pd.DataFrame(rows, columns=["value", "rank1", "low", "high"])
 
 
 def _mean(values: pd.Series, groups: pd.Series) -> tuple[float, float, float]:
     """A mean and its 95 % interval, NaN where there is one group."""
-    interval = bootstrap(values, groups) if groups.nunique() > 1 else (np.nan, np.nan)
-    return float(values.mean()), *interval
+    return float(values.mean()), *interval(values, groups)

@@ -40,7 +40,7 @@ class NotAvailable(FileNotFoundError):
 
 
 @cache
-def read_benchmark(data: Data, root: Path | None, split: int = 0) -> Benchmark:
+def read_benchmark(data: Data, root: Path | None, split: int) -> Benchmark:
     """The benchmark a recipe names, generated if it is synthetic; NotAvailable if it is not below `root`.
 
     root: of the real datasets; nothing is drawn there.
@@ -208,7 +208,7 @@ def _scores_again(run: Run, data_root: Path | None) -> list[EvaluationSettings]:
     for item in run.settings:
         name, version = item.data.name, item.data.version
         try:
-            if name in SYNTHETIC or read_benchmark(Data(name), data_root).digest[:16] == version:
+            if name in SYNTHETIC or read_benchmark(Data(name), data_root, 0).digest[:16] == version:
                 again.append(item)
         except NotAvailable as error:
             raise NotAvailable(

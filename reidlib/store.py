@@ -50,12 +50,8 @@ def run_name(recipe: Recipe) -> str:
 def metrics(evaluation: Evaluation) -> dict[str, float]:
     """What `run.json` keeps of an evaluation: fractions, and how many queries were scored and dropped."""
     found = {"mean_ap": evaluation.mean_ap, "mean_inp": evaluation.mean_inp, "tied": evaluation.tied}
-    cmc = np.asarray(evaluation.cmc)
-    found |= {f"rank{rank}": cmc[min(rank, len(cmc)) - 1] for rank in RANKS if len(cmc)}
-    return {name: float(value) for name, value in found.items()} | {
-        "queries": len(evaluation),
-        "dropped": evaluation.dropped,
-    }
+    found |= {f"rank{rank}": evaluation.rank_k(rank) for rank in RANKS}
+    return found | {"queries": len(evaluation), "dropped": evaluation.dropped}
 
 
 @dataclass(frozen=True, eq=False)

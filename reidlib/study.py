@@ -113,7 +113,7 @@ class Study:
         if name in SYNTHETIC:
             size = self.scale(profile).size
             return Data(name, size, named.world + trial, preset, BENCHMARK_VERSION, layout)
-        return Data(name, version=read_benchmark(Data(name), self.data_root).digest[:16])
+        return Data(name, version=read_benchmark(Data(name), self.data_root, 0).digest[:16])
 
     def split(self, datasets: Sequence[Data], trial: int) -> int:
         """Trial t's split: number t where a dataset has several, else the only one."""
@@ -129,7 +129,7 @@ class Study:
         for name in names or registry.DATASETS:
             try:
                 data = self.data(Data(name), 0, profile or self.shown_profile())
-                return read_benchmark(data, self.data_root)
+                return read_benchmark(data, self.data_root, 0)
             except NotAvailable as error:
                 absent.append(error)
         raise absent[0]
@@ -158,7 +158,7 @@ class Study:
 
     def trials(self, row: Row, profile: str) -> tuple[int, ...]:
         """The row's trials in this study."""
-        scale, compared = self.scale(profile), self._replicates(row, profile)
+        scale, compared = self.scale(profile), self._replicates(row)
         alone = None if row.core or scale.alone is None else max(scale.alone, compared)
         limits = [limit for limit in (scale.trials, alone) if limit is not None]
         most = min([max(row.trials, compared), *limits])
@@ -233,24 +233,22 @@ class Study:
                     continue
                 keep = row.keep if trial == 0 else ""
                 asked, also = (settings, ()) if row in rows else ((), settings)
-                rank = self._rank(row, trial, profile)
+                rank = self._rank(row, trial)
                 jobs.append(Job(row, trial, profile, recipe, asked, keep, rank, self.paper.key, also))
         chosen = {fingerprint(job.recipe) for job in jobs if job.row in rows}
         if absent is not None and not chosen:
             raise absent
         return merged(job for job in jobs if fingerprint(job.recipe) in chosen)
 
-    def _rank(self, row: Row, trial: int, profile: str) -> int:
+    def _rank(self, row: Row, trial: int) -> int:
         """`Job.rank` of a row's trial."""
-        if trial < self._replicates(row, profile):
+        if trial < self._replicates(row):
             return min(trial, 1)
         return 2 if row.core else 3
 
-    def _replicates(self, row: Row, profile: str) -> int:
+    def _replicates(self, row: Row) -> int:
         """How many trials the claims want of a row that they compare."""
-        return max(
-            (claim.replicates for claim in self.paper.claims for pair in claim.pairs if row.key in pair), default=0
-        )
+        return max((claim.replicates for claim in self.paper.claims if row.key in chain(*claim.pairs)), default=0)
 
     def missing(self, select: str = "") -> list[Job]:
         """The jobs whose run, or one of its evaluations, is not in the store."""

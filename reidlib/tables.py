@@ -1,6 +1,6 @@
 """Rows x runs -> tables with the printed number beside the measured one.
 
-The only place where fractions become percent. Results are a mapping: row key -> its trials, in order of seed.
+Fractions become percent here. Results are a mapping: row key -> its trials, in order of seed.
 """
 
 import re
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reidlib.names import unknown
+from reidlib.names import choose
 from reidlib.recipe import Data, EvaluationSettings, Paper, Recipe, Row
-from reidlib.store import Trial
+from reidlib.store import Run, Trial
 from reidlib.verdicts import printed_error
 
 VALUES = Path(__file__).resolve().parents[1] / "data" / "paper_values.csv"
@@ -162,7 +162,7 @@ def _sheet(paper: Paper, name: str, results: Results) -> _Sheet:
     printed = printed_values(paper.key, name)
     rows = [row for row in paper.rows if row.table == name]
     if not rows and printed.empty:
-        raise ValueError(unknown(f"table of {paper.key}", name, sorted({row.table for row in paper.rows})))
+        choose(f"table of {paper.key}", name, sorted({row.table for row in paper.rows}))
     ours = {row.printed[1] for row in rows if row.printed}
     quoted = [] if rows and name.startswith("prose") else [text for text in printed.row.unique() if text not in ours]
     lines: dict[str, list[Row]] = {text: [] for text in quoted}
@@ -305,7 +305,7 @@ def _printed(printed: pd.DataFrame, row: str | None, group: str, metric: str) ->
     if not found or not found[0]:
         return ""
     try:
-        decimals = max(len(text.partition(".")[2]) for text in column.value if float(text or 0) is not None)
+        decimals = max(len(text.partition(".")[2]) for text in column.value)
         return f"{float(found[0]):.{decimals}f}"
     except ValueError:  # text such as "750/751"
         return found[0]
@@ -418,7 +418,8 @@ def provenance(groups: Iterable[Sequence[Trial]]) -> str:
         f"{dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}"
     )
     precision = _joined(record["precision"] for record in records)
-    packages = _joined(_packages(record["versions"]) for record in records)
+    packages = "Python {python}, PyTorch {torch}, NumPy {numpy}"
+    packages = _joined(packages.format(**record["versions"]) for record in records)
     commits = _joined(record.get("commit") or "unknown" for record in records)
     return Shown(f"{line}.", full=f"{line}; {precision}; {packages}; commit {commits}.")
 
@@ -429,10 +430,6 @@ def _asked(queries: Iterable[int | None]) -> str:
     if counts in ([], [-1]):
         return "all queries, " if counts else ""
     return f"{' or '.join('all' if number < 0 else str(number) for number in counts)} queries a trial, "
-
-
-def _packages(versions: Mapping[str, str]) -> str:
-    return f"Python {versions['python']}, PyTorch {versions['torch']}, NumPy {versions['numpy']}"
 
 
 def _joined(texts: Iterable[str]) -> str:
@@ -463,11 +460,13 @@ def rates(paper: Paper, results: Results) -> pd.DataFrame:
         for row in rows
     }
     frame = pd.DataFrame.from_dict(found, orient="index", dtype=object).rename_axis("learning rate")
-    said = {
-        f"{item['recipe']['steps']:,} steps on {item['recipe']['datasets'][0]['name']}, profile {item['profile']}; "
-        f"{item['device']}; {item['date']}."
-        for item in records
-    }
+    said = set()
+    for record in records:
+        recipe = {"steps": Recipe.steps, "datasets": [{}]} | record["recipe"]  # which leaves defaults out
+        data = Data(**recipe["datasets"][0]).name
+        said.add(
+            f"{recipe['steps']:,} steps on {data}, profile {record['profile']}; {record['device']}; {record['date']}."
+        )
     frame.attrs["notes"] = sorted(said)
     return frame
 
@@ -485,5 +484,10 @@ def comparable(a: Trial, b: Trial, column: int, other: int) -> bool:
     if a.run is None or b.run is None:
         return False
     images = [scored_on(trial, at) if at < len(trial.settings) else None for trial, at in ((a, column), (b, other))]
-    trained = [run.record for run in (a.run, b.run) if run.record["recipe"].get("steps", Recipe.steps)]
-    return images[0] == images[1] and len({record.get("profile") for record in trained}) < 2
+    return images[0] == images[1] and same_profile(a.run, b.run)
+
+
+def same_profile(a: Run, b: Run) -> bool:
+    """Whether two runs are of one profile; what takes no steps is one run for all."""
+    trained = [run.record for run in (a, b) if run.record["recipe"].get("steps", Recipe.steps)]
+    return len({record.get("profile") for record in trained}) < 2

@@ -27,7 +27,7 @@ from reidlib.data.augment import augment
 from reidlib.data.sampling import IndexBatch, PairSampler, sampler
 from reidlib.data.splits import Split
 from reidlib.files import whole
-from reidlib.names import unknown
+from reidlib.names import choose
 from reidlib.objectives import Batch, Objective
 from reidlib.recipe import Optimiser, Recipe, Schedule, fingerprint
 from reidlib.record import write_tensors
@@ -111,17 +111,14 @@ def build_optimiser(module: torch.nn.Module, optimiser: Optimiser, trainable: st
         for trunk, parameters in parts.items()
         if parameters
     ]
-    rate, decay = optimiser.lr, optimiser.weight_decay
-    if optimiser.name == "sgd":
-        momentum, nesterov = optimiser.momentum, optimiser.nesterov
-        return torch.optim.SGD(groups, rate, momentum=momentum, nesterov=nesterov, weight_decay=decay)
-    if optimiser.name == "rmsprop":
-        return torch.optim.RMSprop(groups, rate, alpha=0.9, eps=1e-6, weight_decay=decay)
-    if optimiser.name == "adam":
-        return torch.optim.Adam(groups, rate, weight_decay=decay)
-    if optimiser.name == "adamw":
-        return torch.optim.AdamW(groups, rate, weight_decay=decay)
-    raise ValueError(unknown("optimiser", optimiser.name, ("sgd", "rmsprop", "adam", "adamw")))
+    kinds: dict[str, Any] = {
+        "sgd": partial(torch.optim.SGD, momentum=optimiser.momentum, nesterov=optimiser.nesterov),
+        "rmsprop": partial(torch.optim.RMSprop, alpha=0.9, eps=1e-6),
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    kind = kinds[choose("optimiser", optimiser.name, kinds)]
+    return kind(groups, optimiser.lr, weight_decay=optimiser.weight_decay)
 
 
 def make_batch(data: Pixels, drawn: IndexBatch, labels: np.ndarray, device: torch.device) -> Batch:
@@ -260,7 +257,11 @@ def _train(
             if step + 1 in stops:
                 row = {"step": step + 1, "progress": (step + 1) / recipe.steps, "images": presented, "lr": rate}
                 row |= {name: float(value) / (step + 1 - since) for name, value in sums.items()}
-                _check(row, recipe)
+                if not math.isfinite(row["loss"]):
+                    raise TrainingError(
+                        f"{recipe.system}: the loss is {row['loss']} by step {step + 1} of {recipe.steps} at learning"
+                        f" rate {rate:g}; lower the rate. Nothing was stored."
+                    )
                 if validation is not None:
                     # Of several processes the first one's: batch norms differ, and a rate may hang on it.
                     row["accuracy"] = fabric.broadcast(_accuracy(objective, validation))
@@ -271,15 +272,6 @@ def _train(
                 if checkpoint is not None and fabric.is_global_zero:
                     _save(checkpoint, step + 1, objective, optimiser, rows, recipe, fabric.world_size)
     return pd.DataFrame(rows)
-
-
-def _check(row: dict[str, float], recipe: Recipe) -> None:
-    """TrainingError for a loss that is no longer finite."""
-    if not math.isfinite(row["loss"]):
-        raise TrainingError(
-            f"{recipe.system}: the loss is {row['loss']} by step {row['step']} of {recipe.steps} at learning rate "
-            f"{row['lr']:g}; lower the rate. Nothing was stored."
-        )
 
 
 def _mix(*numbers: int) -> int:
@@ -364,6 +356,5 @@ def _restore(
         if name.startswith("optimiser."):
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
-    whole = optimiser.state_dict()
-    optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     return int(notes["step"]), json.loads(notes["rows"])

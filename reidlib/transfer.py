@@ -17,8 +17,8 @@ from reidlib.papers.orderings import Ordering, Printed
 from reidlib.recipe import EvaluationSettings
 from reidlib.robustness import NUISANCES, PLAIN, TABLE, USUAL, rank1
 from reidlib.store import Run, Trial
-from reidlib.tables import HEADINGS, Results, measure, printed_values, scored_on, value
-from reidlib.verdicts import cluster_variance
+from reidlib.tables import HEADINGS, Results, measure, printed_values, same_profile, scored_on, value
+from reidlib.verdicts import cluster_variance, score
 
 AGREES, DISAGREES, OPEN, NOT_RUN = "agrees", "disagrees", "undecided", "not run"
 ANSWERS = (AGREES, DISAGREES, OPEN, NOT_RUN)
@@ -42,9 +42,9 @@ class Spread:
         variance = self.residual**2 + (0 if paired else self.trial**2)
         return float(np.sqrt(2 * variance / trials))
 
-    def half(self, trials: int, level: float = 0.95) -> float:
-        """Half the interval of a paired difference over so many trials."""
-        return float(stdtrit(self.df, (1 + level) / 2)) * self.error(trials)
+    def half(self, trials: int) -> float:
+        """Half the 95 % interval of a paired difference over so many trials."""
+        return float(stdtrit(self.df, 0.975)) * self.error(trials)
 
     def detectable(self, trials: int, paired: bool = True) -> float:
         """The difference that so many trials find with 80 % power, two-sided at 5 %; as `Verdict.detectable`."""
@@ -96,7 +96,7 @@ def compare(
             if None in scores or None in (first.run, second.run):
                 continue
             settings = [_images(scored_on(t, column)) for t, column in zip((first, second), columns, strict=True)]
-            if settings[0] == settings[1] and first.run.record.get("profile") == second.run.record.get("profile"):
+            if settings[0] == settings[1] and same_profile(first.run, second.run):
                 differences.append(scores[0] - scores[1])  # type: ignore[operator]
                 where = where or _counterpart(settings[0])
         printed = [printed_number(one, item.measure) for one in item.printed]
@@ -120,7 +120,7 @@ def compare(
                 "mean": mean,
                 "low": mean - half,
                 "high": mean + half,
-                "answer": _answer(trials, mean, half),
+                "answer": NOT_RUN if not trials else AGREES if mean > half else DISAGREES if mean < -half else OPEN,
             }
         )
     return pd.DataFrame(lines)
@@ -141,12 +141,6 @@ def _counterpart(settings: EvaluationSettings) -> str:
     data = settings.data
     name = {"plaza": "market1501", "campus": "dukemtmc"}.get(data.name, data.name) if not data.layout else data.layout
     return HEADINGS.get(name, name.replace("cuhk03-np-", "CUHK03-NP "))
-
-
-def _answer(trials: int, mean: float, half: float) -> str:
-    if not trials:
-        return NOT_RUN
-    return AGREES if mean > half else DISAGREES if mean < -half else OPEN
 
 
 def printed_number(source: Printed, name: str) -> float:
@@ -197,8 +191,11 @@ def query_scores(trial: Trial, column: int, name: Measure) -> pd.DataFrame | Non
         return None
     queries = trial.run.queries(trial.settings[column])
     assert queries is not None
-    score = queries.ap if name == "mean_ap" else (queries.first_hit < 1).astype(float)
-    return queries.assign(score=score).groupby("query").agg(score=("score", "mean"), group=("group", "first"))
+    return (
+        queries.assign(score=score(queries, name))
+        .groupby("query")
+        .agg(score=("score", "mean"), group=("group", "first"))
+    )
 
 
 def _query_variance(trial: Trial, column: int, name: Measure) -> float | None:
@@ -257,7 +254,7 @@ def orders(runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def permutation_test(
-    values: np.ndarray, labels: np.ndarray, blocks: np.ndarray, draws: int = 5000, seed: int = 0
+    values: np.ndarray, labels: np.ndarray, blocks: np.ndarray, draws: int = 5000
 ) -> tuple[float, float, float]:
     """Whether a label tells anything about a value: (share of variance between labels, its mean by chance, p).
 
@@ -271,7 +268,7 @@ def permutation_test(
     if total == 0 or len(sizes) < 2:
         return 0.0, 0.0, 1.0
     members = [np.flatnonzero(np.asarray(blocks) == block) for block in np.unique(blocks)]
-    generator, shares = np.random.default_rng(seed), np.empty(draws + 1)
+    generator, shares = np.random.default_rng(0), np.empty(draws + 1)
     for draw in range(draws + 1):
         moved = centred.copy()
         if draw:  # the first is as observed

@@ -16,6 +16,7 @@ from reidlib.names import choose
 Relation = Literal["greater", "similar"]
 Outcome = Literal["supported", "contradicted", "negligible", "undecided", "preliminary", "no verdict"]
 DECIDED = ("supported", "contradicted", "negligible")
+LEVEL = 0.95  # of intervals, and one minus the error rate of a paper's claims together
 TESTED = (*DECIDED, "undecided")  # with all replicates, and judged by the rule
 
 
@@ -24,7 +25,7 @@ class Verdict:
     """What paired differences say about one claim.
 
     low, high: the two-sided t interval of the mean. p: two-sided, of the test that the outcome rests on, and of an
-    undecided one the larger of those that could have decided; Holm compares it with 1 - level. against: the mean speaks
+    undecided one the larger of those that could have decided; Holm compares it with 1 - LEVEL. against: the mean speaks
     against the claim, by the margin or more. required: replicates that would decide, whatever the paper's other claims
     give, if mean and spread stayed as they are; None where none up to 1000 would. detectable: effect found with 80 %
     power.
@@ -50,7 +51,6 @@ def verdict(
     relation: Relation = "greater",
     *,
     test_variance: float | None = None,
-    level: float = 0.95,
     planned: int | None = None,
     baseline_rank1: float | None = None,
     doubled: tuple[float, float] | None = None,
@@ -85,9 +85,9 @@ def verdict(
         return Verdict("preliminary", mean, -np.inf, np.inf, count, margin, reason=reason)
     variance, fixed = float(values.var(ddof=1)), float(test_variance or 0.0)
     error, df = _error(variance, fixed, count)
-    half = float(stdtrit(df, (1 + level) / 2) * error)
+    half = float(stdtrit(df, (1 + LEVEL) / 2) * error)
     against = abs(mean) > margin if relation == "similar" else mean <= -margin
-    strict = 1 - (1 - level) / (claims * parts if against else claims)
+    strict = 1 - (1 - LEVEL) / (claims * parts if against else claims)
     outcome = _outcome(mean, half, margin, relation)
     found = Verdict(
         outcome=outcome,
@@ -174,7 +174,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def conjunction(parts: Sequence[Verdict], level: float = 0.95) -> Verdict:
+def conjunction(parts: Sequence[Verdict]) -> Verdict:
     """The verdict of a claim whose every part must hold, with the numbers of the weakest part among those it rests on.
 
     Contradicted by one reversal that is significant after Holm over the parts, whatever the others say. Else
@@ -187,7 +187,7 @@ def conjunction(parts: Sequence[Verdict], level: float = 0.95) -> Verdict:
         return parts[0]
     adjusted = holm([part.p if part.outcome in TESTED else 1.0 for part in parts])
     found = [replace(part, p=float(p)) for part, p in zip(parts, adjusted, strict=True)]
-    if reversals := [part for part in found if part.outcome == "contradicted" and part.p <= 1 - level]:
+    if reversals := [part for part in found if part.outcome == "contradicted" and part.p <= 1 - LEVEL]:
         p = min(part.p for part in reversals)
         return replace(_weakest(reversals), p=p, reason=f"{len(reversals)} of {len(parts)} parts reversed")
     for outcome in ("preliminary", "no verdict"):
@@ -216,7 +216,7 @@ def _weakest(parts: Sequence[Verdict]) -> Verdict:
     return min(parts, key=lambda part: part.mean)
 
 
-def correct(verdicts: Sequence[Verdict], claims: int, level: float = 0.95) -> list[Verdict]:
+def correct(verdicts: Sequence[Verdict], claims: int) -> list[Verdict]:
     """Holm over the claims of one paper in one condition: a decision that does not survive is undecided.
 
     claims: how many the paper has. All count, also those that were not compared or may have no verdict (as p = 1):
@@ -226,7 +226,7 @@ def correct(verdicts: Sequence[Verdict], claims: int, level: float = 0.95) -> li
     result = list(verdicts)
     adjusted = holm([*(verdicts[index].p for index in tested), *[1.0] * (claims - len(tested))])
     for index, p in zip(tested, adjusted, strict=False):
-        if result[index].outcome in DECIDED and p > 1 - level:
+        if result[index].outcome in DECIDED and p > 1 - LEVEL:
             reason = f"{result[index].outcome} by itself, not after Holm over {claims} claims"
             result[index] = replace(result[index], outcome="undecided", reason=reason)
     return result
@@ -252,14 +252,15 @@ def fixed_test_variance(arms: Sequence[tuple[pd.DataFrame, pd.DataFrame]], measu
     """
     differences = []
     for first, second in arms:
-        a, b = (_score(frame, measure).groupby(frame["query"]).mean() for frame in (first, second))
+        a, b = (score(frame, measure).groupby(frame["query"]).mean() for frame in (first, second))
         differences.append(a - b)
     mean = pd.concat(differences, axis=1).mean(axis=1)
     groups = arms[0][0].groupby("query")["group"].first().reindex(mean.index)
     return cluster_variance(mean.to_numpy(), groups.to_numpy())
 
 
-def _score(queries: pd.DataFrame, measure: str) -> pd.Series:
+def score(queries: pd.DataFrame, measure: str) -> pd.Series:
+    """Of each query, a fraction. measure: "rank1" (or another rank), "mean_ap" or "mean_inp"; KeyError for others."""
     if measure.startswith("rank"):
         return (queries["first_hit"] < int(measure.removeprefix("rank"))).astype(float)
     return queries[{"mean_ap": "ap", "mean_inp": "inp"}[measure]]
@@ -276,10 +277,10 @@ def printed_error(percent: float, trials: int) -> float:
     return 100 * float(np.sqrt(rate * (1 - rate) / trials))
 
 
-def within_prediction(values: Sequence[float] | np.ndarray, printed: float, level: float = 0.95) -> bool:
+def within_prediction(values: Sequence[float] | np.ndarray, printed: float) -> bool:
     """Whether a printed number lies in mean +- t s sqrt(1 + 1/R), where one more run of ours would."""
     values = np.asarray(values, float)
     if len(values) < 2:
         return False
-    half = stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) * np.sqrt(1 + 1 / len(values))
+    half = stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(ddof=1) * np.sqrt(1 + 1 / len(values))
     return bool(abs(printed - values.mean()) <= half)

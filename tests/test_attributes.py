@@ -129,7 +129,7 @@ def test_every_trial_starts_from_the_same_pre_training():
 
 
 def test_nothing_is_drawn_among_real_datasets(tmp_path):
-    assert read_benchmark(HARBOUR, tmp_path).train.paths[0].is_file()
+    assert read_benchmark(HARBOUR, tmp_path, 0).train.paths[0].is_file()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ import pytest
 from reidlib.claims import SMALL_PRINT, VERDICT, claim_effects, claims_table, predictions, twice_as_long, verdicts
 from reidlib.data.splits import Split
 from reidlib.evaluation import Evaluation
-from reidlib.recipe import Claim, Data, EvaluationSettings, Optimiser, Paper, Profile, Recipe, Row, options
+from reidlib.recipe import Claim, Data, EvaluationSettings, Optimiser, Paper, Profile, Recipe, Row, options, plain
 from reidlib.store import RunStore, Trial
 from reidlib.study import PAPERS, paper
 from reidlib.tables import by_dataset, measure, paper_values, printed_values, rates, table
@@ -519,6 +519,9 @@ def test_rates_come_in_order_with_how_long_they_were_tried(make: Make) -> None:
     assert found.loc["0.01"].tolist() == ["62.5 (1)", "75.0 (1)"]
     assert found.loc["0.1"].tolist() == ["not run", "not run"]
     assert found.attrs["notes"] == ["1,200 steps on plaza, profile laptop; a device; 2026-11-21."]
+    run.record["recipe"] = plain(replace(PAPER.row("table4/a").recipe, steps=1000, datasets=(Data("market1501"),)))
+    found = rates(replace(PAPER, rows=tuple(rows)), {"tuning/0.1": [Trial(None)], "tuning/0.01": [Trial(run)]})
+    assert found.attrs["notes"] == ["1,000 steps on market1501, profile laptop; a device; 2026-11-21."]
 
 
 def test_a_shared_test_set_adds_its_variance(make: Make) -> None:

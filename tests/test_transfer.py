@@ -25,7 +25,7 @@ class FakeRun:
     """A run that knows one score, and the queries it is the mean of."""
 
     def __init__(self, mean_ap, aps=(), groups=()):
-        self.record = {"measures": {}}
+        self.record = {"measures": {}, "recipe": {}}
         self.scores, self.aps, self.groups = {"mean_ap": mean_ap}, list(aps), list(groups)
 
     def metrics(self, settings):
@@ -129,6 +129,8 @@ def test_rows_of_two_profiles_are_not_compared():
     longer = trial(0.5)
     longer.run.record["profile"] = "paper"
     assert compared([longer], [trial(0.4)]).answer == transfer.NOT_RUN
+    longer.run.record["recipe"] = {"steps": 0}  # what takes none is one run for all profiles
+    assert compared([longer], [trial(0.4)]).trials == 1
 
 
 def test_an_ordering_printed_elsewhere_says_so():

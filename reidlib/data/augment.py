@@ -5,6 +5,7 @@ Every draw comes from the generator passed in, on the CPU, so that a seed gives 
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -60,11 +61,6 @@ def _translate(images: Tensor, share: float, generator: torch.Generator, stays: 
     place[torch.rand(count, generator=generator) < stays] = centre
     padded = _repeat_edge(_repeat_edge(images, 2, py), 3, px)
     return _crop(padded, place // columns, place % columns, height, width)
-
-
-def _translate_only(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """As `translate`, and no image stays where it was."""
-    return _translate(images, share, generator, 0.0)
 
 
 def _pad_crop(images: Tensor, pixels: float, generator: torch.Generator) -> Tensor:
@@ -125,21 +121,16 @@ def _erase(images: Tensor, probability: float, generator: torch.Generator, centr
     return torch.where(inside, mean, to_float(images))
 
 
-def _erase_centred(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """As `erase`, with a random point as the centre of the box (HAGN, Sec. III-F; HA-10)."""
-    return _erase(images, probability, generator, centred=True)
-
-
 # name -> (operation, largest amount)
 OPERATIONS: dict[str, tuple[Callable[[Tensor, float, torch.Generator], Tensor], float]] = {
     "flip": (_flip, 1.0),
     "translate": (_translate, 0.5),
-    "translate_only": (_translate_only, 0.5),
+    "translate_only": (partial(_translate, stays=0.0), 0.5),
     "pad_crop": (_pad_crop, 64.0),
     "crop": (_crop_smaller, 0.5),
     "affine": (_affine, 0.5),
     "erase": (_erase, 1.0),
-    "erase_centred": (_erase_centred, 1.0),
+    "erase_centred": (partial(_erase, centred=True), 1.0),  # HAGN, Sec. III-F; HA-10
 }
 
 

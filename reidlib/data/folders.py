@@ -1,4 +1,4 @@
-"""Where generated data and caches go when nothing else is said."""
+"""Where generated data and caches go when nothing else is said, and what a machine allows: cores, writing."""
 
 import os
 from collections.abc import Iterator

@@ -108,9 +108,8 @@ def _rank(folder: Path, layout: Layout) -> int:
 
 
 def _complete(folder: Path, layout: Layout, listed: dict[Path, dict[str, Path]]) -> Found | None:
-    parts = tuple(_resolve(folder, need, listed) for need in layout.needs)
-    whole = tuple(part for part in parts if part is not None)
-    return Found(layout, folder, whole) if len(whole) == len(parts) else None
+    parts = tuple(filter(None, (_resolve(folder, need, listed) for need in layout.needs)))
+    return Found(layout, folder, parts) if len(parts) == len(layout.needs) else None
 
 
 def _resolve(folder: Path, spellings: Sequence[str], listed: dict[Path, dict[str, Path]]) -> Path | None:

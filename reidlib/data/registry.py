@@ -1,7 +1,7 @@
 """Every real dataset: how it is read, what stands for it, and what was published of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reidlib.data.cuhk01 import load_cuhk01, load_cuhk01_all
@@ -51,9 +51,9 @@ class Dataset:
     title: str
     layout: str
     read: Callable[[Path, int], Benchmark]
-    splits: int
-    counterpart: str
     published: Counts | None
+    splits: int = 1
+    counterpart: str = "plaza"
     preset: str = "default"
 
 
@@ -62,21 +62,23 @@ _ONE_FEWER = "it has 13,164, the detected boxes; of labeled ones there is one fe
 _MARKET = {"train": (751, 12936), "query": (750, 3368), "gallery": (750, 19732)}
 
 
-def _cuhk03(kind: str) -> Dataset:
+_CLASSIC = {"train": (1160, None), "validation": (100, None), "query": (100, None), "gallery": (100, None)}
+
+
+def _cuhk03(kind: str, splits: Mapping[str, tuple[int | None, int | None]] = _CLASSIC) -> Dataset:
     return Dataset(
         name=f"cuhk03-{kind}",
         title=f"CUHK03, {kind} boxes, 1,160/100/100",
         layout="cuhk03",
         read=lambda root, split: load_cuhk03(root, kind, split),
         splits=20,
-        counterpart="plaza",
         preset="hard",
         published=Counts(
             _MIDLEVEL,
             people=1360,
             images=13164 if kind == "detected" else 13163,
             cameras=2,
-            splits={"train": (1160, None), "validation": (100, None), "query": (100, None), "gallery": (100, None)},
+            splits=splits,
             remark="" if kind == "detected" else _ONE_FEWER,
         ),
     )
@@ -88,8 +90,6 @@ def _cuhk03_np(kind: str, train: int, gallery: int) -> Dataset:
         title=f"CUHK03-NP, {kind} boxes, 767/700",
         layout="cuhk03",
         read=lambda root, _: load_cuhk03_np(root, kind),
-        splits=1,
-        counterpart="plaza",
         published=Counts(
             _HAGN,
             people=1467,
@@ -108,7 +108,6 @@ def _cuhk01(name: str, tested: int | None, train: int, test: int) -> Dataset:
         layout="cuhk01",
         read=lambda root, split: load_cuhk01(root, split, tested),
         splits=RANDOM_SPLITS,
-        counterpart="plaza",
         preset="hard",
         published=Counts(
             _MIDLEVEL,
@@ -120,50 +119,12 @@ def _cuhk01(name: str, tested: int | None, train: int, test: int) -> Dataset:
     )
 
 
-# MidLevel's Sec. V-D trains on all of one dataset and tests with all of another.
-_WHOLE = (
-    Dataset(
-        name="cuhk03-labeled-all",
-        title="CUHK03, labeled boxes, all 1,360 people",
-        layout="cuhk03",
-        read=lambda root, _: load_cuhk03_all(root, "labeled"),
-        splits=1,
-        counterpart="plaza",
-        preset="hard",
-        published=Counts(
-            _MIDLEVEL,
-            people=1360,
-            images=13163,
-            cameras=2,
-            splits={"train": (1360, 13163), "query": (1360, None), "gallery": (1360, None)},
-            remark=_ONE_FEWER,
-        ),
-    ),
-    Dataset(
-        name="cuhk01-all",
-        title="CUHK01, all 971 people",
-        layout="cuhk01",
-        read=lambda root, _: load_cuhk01_all(root),
-        splits=1,
-        counterpart="plaza",
-        preset="hard",
-        published=Counts(
-            _MIDLEVEL,
-            people=971,
-            images=3884,
-            cameras=2,
-            splits={"train": (971, 3884), "query": (971, 1942), "gallery": (971, 1942)},
-        ),
-    ),
-)
 _ALL = (
     Dataset(
         name="market1501",
         title="Market-1501",
         layout="market1501",
         read=lambda root, _: load_market1501(root),
-        splits=1,
-        counterpart="plaza",
         published=Counts(_HAGN, people=1501, images=32668, cameras=6, splits=_MARKET, remark="images without queries"),
     ),
     Dataset(
@@ -171,8 +132,6 @@ _ALL = (
         title="Market-1501 with 500,000 distractors",
         layout="market1501-500k",
         read=lambda root, _: load_distractors(root),
-        splits=1,
-        counterpart="plaza",
         published=Counts(
             _HAGN,
             people=1501,
@@ -187,7 +146,6 @@ _ALL = (
         title="DukeMTMC-reID",
         layout="dukemtmc",
         read=lambda root, _: load_dukemtmc(root),
-        splits=1,
         counterpart="campus",
         published=Counts(
             _HAGN,
@@ -203,8 +161,6 @@ _ALL = (
         title="MSMT17",
         layout="msmt17",
         read=lambda root, _: load_msmt17(root),
-        splits=1,
-        counterpart="plaza",
         published=Counts(
             _HAGN,
             people=4101,
@@ -220,14 +176,26 @@ _ALL = (
     _cuhk03_np("detected", train=7365, gallery=5332),
     _cuhk01("cuhk01", 100, 871, 100),
     _cuhk01("cuhk01-486", None, 485, 486),
-    *_WHOLE,
+    # MidLevel's Sec. V-D trains on all of one dataset and tests with all of another.
+    replace(
+        _cuhk03("labeled", {"train": (1360, 13163), "query": (1360, None), "gallery": (1360, None)}),
+        name="cuhk03-labeled-all",
+        title="CUHK03, labeled boxes, all 1,360 people",
+        read=lambda root, _: load_cuhk03_all(root, "labeled"),
+        splits=1,
+    ),
+    replace(
+        _cuhk01("cuhk01-all", None, 971, 971),
+        title="CUHK01, all 971 people",
+        read=lambda root, _: load_cuhk01_all(root),
+        splits=1,
+    ),
     Dataset(
         name="viper",
         title="VIPeR, 316/316",
         layout="viper",
         read=load_viper,
         splits=RANDOM_SPLITS,
-        counterpart="plaza",
         preset="hard",
         published=Counts(
             _MIDLEVEL,
@@ -242,8 +210,6 @@ _ALL = (
         title="a dataset of your own",
         layout="folders",
         read=lambda root, _: load_folders(root),
-        splits=1,
-        counterpart="plaza",
         published=None,
     ),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reidlib.data.splits import Split
-from reidlib.names import unknown
+from reidlib.names import choose
 from reidlib.recipe import Sampling
 
 
@@ -138,9 +138,6 @@ def sampler(
     split: Split, sampling: Sampling, seed: int = 0, mined: np.ndarray | None = None
 ) -> PairSampler | IdentitySampler:
     """The sampler a recipe asks for; mined: (M, 2) hard negatives. ValueError names the samplers there are."""
-    if sampling.name == "pairs":
-        hard = sampling.hard
-        return PairSampler(split, sampling.pairs, sampling.negatives, sampling.both_orders, seed, hard, mined)
-    if sampling.name == "identities":
+    if choose("sampling", sampling.name, ("pairs", "identities")) == "identities":
         return IdentitySampler(split, sampling.people, sampling.images, seed)
-    raise ValueError(unknown("sampling", sampling.name, ("pairs", "identities")))
+    return PairSampler(split, sampling.pairs, sampling.negatives, sampling.both_orders, seed, sampling.hard, mined)

@@ -79,6 +79,18 @@ class Split:
         )
 
 
+def matched(
+    query_ids: np.ndarray, query_cams: np.ndarray, gallery_ids: np.ndarray, gallery_cams: np.ndarray
+) -> np.ndarray:
+    """(Q,) bool: the queries with an image of that person in another camera in the gallery."""
+    order = np.lexsort((gallery_cams, gallery_ids))
+    ids, begin, counts = np.unique(gallery_ids[order], return_index=True, return_counts=True)
+    lowest, highest = gallery_cams[order[begin]], gallery_cams[order[begin + counts - 1]]
+    at = np.searchsorted(ids, query_ids).clip(max=len(ids) - 1)
+    known = (ids[at] == query_ids) & (query_ids > 0)
+    return known & ((lowest[at] != query_cams) | (highest[at] != query_cams))
+
+
 @dataclass(frozen=True, eq=False)
 class Benchmark:
     """A training split and the query and gallery it is tested with; construction refuses invalid ones.
@@ -131,12 +143,8 @@ class Benchmark:
     @cached_property
     def matched(self) -> np.ndarray:
         """(Q,) bool: the queries with at least one gallery image of that person in another camera."""
-        cells = np.unique(np.stack([self.gallery.person_ids, self.gallery.camera_ids], 1), axis=0)
-        people, first, cameras = np.unique(cells[:, 0], return_index=True, return_counts=True)
-        row = np.searchsorted(people, self.query.person_ids).clip(max=len(people) - 1)
-        only = cells[first[row], 1]  # the one camera, where there is one
-        other = (cameras[row] > 1) | (only != self.query.camera_ids)
-        return (people[row] == self.query.person_ids) & (self.query.person_ids > 0) & other
+        query, gallery = self.query, self.gallery
+        return matched(query.person_ids, query.camera_ids, gallery.person_ids, gallery.camera_ids)
 
     @cached_property
     def digest(self) -> str:

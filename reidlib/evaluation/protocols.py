@@ -218,6 +218,11 @@ class Evaluation:
         return cls(**arrays, dropped=sum(part.dropped for part in parts))
 
 
+def interval(values: ArrayLike, clusters: ArrayLike) -> tuple[float, float]:
+    """95 % `bootstrap` interval of a mean, NaN where there is one cluster."""
+    return bootstrap(values, clusters) if len(np.unique(clusters)) > 1 else (np.nan, np.nan)
+
+
 def bootstrap(
     values: ArrayLike, clusters: ArrayLike, level: float = 0.95, samples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from reidlib.data.splits import JUNK
+from reidlib.data.splits import JUNK, matched
 from reidlib.evaluation.protocols import Evaluation, Protocol, named, subset
 
 ROWS = 128  # queries ranked at once: keeps memory flat
@@ -99,23 +99,15 @@ class Labels:
 
     def matched(self) -> np.ndarray:
         """(Q,) bool: the queries with a match in the gallery. ValueError says why there is none."""
-        ids, first, second = self._cameras()
-        at = np.minimum(np.searchsorted(ids, self.query_ids), len(ids) - 1)
-        known = (ids[at] == self.query_ids) & (self.query_ids > 0)
-        found = known & ((first[at] != self.query_cams) | (second[at] != self.query_cams))
+        found = matched(self.query_ids, self.query_cams, self.gallery_ids, self.gallery_cams)
         if not found.any():
+            known = np.isin(self.query_ids, self.gallery_ids) & (self.query_ids > 0)
             raise ValueError(
                 f"none of the {len(found)} queries has a match: {int((~known).sum())} show an identity that is not in"
                 f" the gallery (or junk), {int(known.sum())} one that is there under the query's own camera only;"
                 " check identities and cameras"
             )
         return found
-
-    def _cameras(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The gallery's sorted identities, and the lowest and highest camera of each."""
-        order = np.lexsort((self.gallery_cams, self.gallery_ids))
-        ids, begin, counts = np.unique(self.gallery_ids[order], return_index=True, return_counts=True)
-        return ids, self.gallery_cams[order[begin]], self.gallery_cams[order[begin + counts - 1]]
 
 
 def rank_blocks(

@@ -21,6 +21,7 @@ AXIS_LABELS = {
     "loss": "training loss (nats)",
     "lr": "learning rate",
 }
+RANKS = 20  # of a CMC curve
 
 
 class HasCMC(Protocol):
@@ -34,7 +35,6 @@ def cmc_curves(
     evaluations: Mapping[str, Sequence[HasCMC]],
     printed: Mapping[str, Mapping[int, float]] | None = None,
     *,
-    ranks: int = 20,
     printed_on: str = "the paper's own data",
 ) -> Figure:
     """Mean CMC over trials with a band of one standard deviation; a paper's numbers as hollow markers.
@@ -50,7 +50,7 @@ def cmc_curves(
         if not trials:
             raise ValueError(f"{label}: no evaluation was given; leave the label out or run its row")
         for trial, evaluation in enumerate(trials):
-            cmc = np.asarray(evaluation.cmc, float)[:ranks]
+            cmc = np.asarray(evaluation.cmc, float)[:RANKS]
             name = f"{label} ({_count(len(trials), 'trial')})"
             curves.append(pd.DataFrame({"label": name, "trial": trial, "rank": np.arange(1, len(cmc) + 1), "cmc": cmc}))
     figure, axes = one_panel(3.5)
@@ -77,8 +77,8 @@ def cmc_curves(
             zorder=3,
         )
     axes.set(xlabel="rank", ylabel="queries with a match\nby this rank (fraction)")
-    axes.set(xlim=(0.5, ranks + 0.5), ylim=(0, 1.02))
-    axes.set_xticks([rank for rank in (1, 5, 10, 15, 20, 30, 40, 50) if rank <= ranks])
+    axes.set(xlim=(0.5, RANKS + 0.5), ylim=(0, 1.02))
+    axes.set_xticks([1, 5, 10, 15, 20])
     _legend(axes, "mean ± 1 SD over trials" if spread else None)
     return figure
 
@@ -111,23 +111,15 @@ def convergence(
     frame = pd.concat(frames, ignore_index=True)
     figure, axes = one_panel(3.3)
     _curves(frame, axes, x, y)
-    _references(axes, reference)
+    for label, level in (reference or {}).items():
+        axes.axhline(level, color=GREY, linestyle=":", linewidth=1.2, label=label)
     axes.set(xlabel=xlabel or AXIS_LABELS.get(x, x), ylabel=ylabel or AXIS_LABELS.get(y, y))
     axes.margins(x=0.01)
     _legend(axes, "mean ± 1 SD over trials" if frame["trial"].max() else None)
     return figure
 
 
-def dots(
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    by: str,
-    *,
-    xlabel: str | None = None,
-    ylabel: str | None = None,
-    reference: Mapping[str, float] | None = None,
-) -> Figure:
+def dots(frame: pd.DataFrame, x: str, y: str, by: str, *, ylabel: str = "") -> Figure:
     """Every run a mark, the mean of its group a short line: `y` in each category of `x`, a mark for each `by`."""
     groups, names = list(frame[x].drop_duplicates()), list(frame[by].drop_duplicates())
     figure, axes = one_panel(3.3)
@@ -143,11 +135,9 @@ def dots(
             axes.plot(centre + apart, values, marker, color=colour, markersize=5, alpha=0.75, mew=0)
             axes.hlines(values.mean(), centre - 0.38 * room, centre + 0.38 * room, colour, linewidth=2)
         axes.plot([], [], marker, color=colour, label=str(name))
-    _references(axes, reference)
     axes.set_xticks(range(len(groups)), [str(group) for group in groups])
     axes.grid(False, axis="x")
-    axes.set(xlabel=x if xlabel is None else xlabel, ylabel=y if ylabel is None else ylabel)
-    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axes.set(xlabel=x, ylabel=ylabel or y, xlim=(-0.5, len(groups) - 0.5))
     axes.set_ylim(bottom=0)
     _legend(axes, "mark: one run; line: mean")
     return figure
@@ -217,8 +207,8 @@ def leads(estimates: Mapping[str, Interval], *, xlabel: str) -> Figure:
     return figure
 
 
-def recall_curves(measured: pd.DataFrame, exact: float, *, depth: int = 10) -> Figure:
-    """Share of the exact `depth` nearest that approximate search finds, over its time: a line an index.
+def recall_curves(measured: pd.DataFrame, exact: float) -> Figure:
+    """Share of the exact 10 nearest that approximate search finds, over its time: a line an index.
 
     measured: columns `index`, `effort`, `milliseconds` a query, `recall`; effort is written at each mark. exact:
     milliseconds a query of exact search, drawn as a dotted line.
@@ -235,7 +225,7 @@ def recall_curves(measured: pd.DataFrame, exact: float, *, depth: int = 10) -> F
             axes.annotate(effort, (x, y), (4, -10), textcoords="offset points", fontsize=7, color=colour)
     axes.axvline(exact, color=GREY, linestyle=":", linewidth=1.2, label="exact search")
     axes.set_xscale("log")
-    axes.set(xlabel="time for a query (milliseconds)", ylabel=f"share of the exact {depth}\nnearest that is found")
+    axes.set(xlabel="time for a query (milliseconds)", ylabel="share of the exact 10\nnearest that is found")
     axes.set_ylim(0, 1.03)
     _legend(axes, None)
     return figure
@@ -263,11 +253,6 @@ def _curves(frame: pd.DataFrame, axes: Axes, x: str, y: str) -> None:
         err_kws={"linewidth": 0, "alpha": 0.18},
         ax=axes,
     )
-
-
-def _references(axes: Axes, levels: Mapping[str, float] | None) -> None:
-    for label, level in (levels or {}).items():
-        axes.axhline(level, color=GREY, linestyle=":", linewidth=1.2, label=label)
 
 
 def _legend(axes: Axes, title: str | None) -> None:

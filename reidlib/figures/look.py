@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import matplotlib
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -41,6 +42,14 @@ def one_panel(height: float) -> tuple[Figure, Axes]:
     """A figure of the page's width, that many inches high, with one pair of axes."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def bare(grid: np.ndarray) -> None:
+    """No ticks, lines or frames on any of these axes, which show pictures."""
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
 
 
 def style() -> None:

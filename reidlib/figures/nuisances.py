@@ -64,12 +64,7 @@ def _panel(
             found = frames[name][frames[name]["knob"] == knob].sort_values("value")
             x = np.array([values.index(value) for value in found["value"]]) + shift
             middle, reach = 100 * found["rank1"], 100 * (found[["low", "high"]].sub(found["rank1"], axis=0)).abs()
-            style: dict[str, Any] = {
-                "linestyle": one.line if joined else "none",
-                "linewidth": 1.3,
-                "capsize": 0,
-                "elinewidth": 0.9,
-            }
+            style: dict[str, Any] = {"ls": one.line if joined else "none", "lw": 1.3, "elinewidth": 0.9}
             axes.errorbar(
                 x, middle, reach.T, color=one.colour, marker=one.marker, markersize=4.5, mfc=face, alpha=0.95, **style
             )

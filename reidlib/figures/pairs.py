@@ -9,8 +9,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from reidlib.figures.look import WIDTH
-from reidlib.figures.pictures import COVER, _images
+from reidlib.figures.look import WIDTH, bare
+from reidlib.figures.pictures import COVER, _images, _map
 
 PANEL = 1.05  # inches wide, of one image
 IMAGES = ("probe", "gallery")
@@ -62,7 +62,7 @@ def pair_stages(images: Any, stages: Mapping[str, Any], labels: Sequence[str]) -
         for axes, image in zip(row, pairs[index], strict=False):
             _bare(axes, image)
         for axes, (_, maps, top) in zip(row[2:], panels, strict=True):
-            _map(axes, maps[index], top, pairs.shape[2:], "cividis", 1.0)
+            _map(axes, maps[index], top, pairs.shape[2:])
         row[0].set_ylabel(label)
     for axes, title in zip(grid[0], (*IMAGES, *(title for title, _, _ in panels)), strict=True):
         axes.set_title(title, fontsize=7.5)
@@ -77,19 +77,10 @@ def _grid(pairs: np.ndarray, columns: int, aside: float) -> tuple[Figure, np.nda
     each = min(PANEL, (WIDTH - aside) / columns)
     figure = Figure(figsize=(columns * each + aside, rows * each * height / width + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
+    bare(grid)
     return figure, grid
 
 
 def _bare(axes: Axes, image: np.ndarray) -> None:
     height, width = image.shape[:2]
     axes.imshow(image, interpolation="bilinear", extent=(0, width, height, 0))
-
-
-def _map(axes: Axes, heat: np.ndarray, top: float, size: Sequence[int], colours: str, alpha: float) -> None:
-    """A map at the size of its image, its colours ending at `top`."""
-    extent = (0, size[1], size[0], 0)
-    axes.imshow(heat, cmap=colours, vmin=0, vmax=top or 1, alpha=alpha, interpolation="nearest", extent=extent)

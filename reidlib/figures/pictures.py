@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from reidlib.figures.look import BLACK, BLUE, GREY, VERMILLION, WIDTH
+from reidlib.figures.look import BLACK, BLUE, GREY, VERMILLION, WIDTH, bare
 
 PART_COLOURS = (
     "#262626",
@@ -40,16 +40,14 @@ def rank_lists(
     gallery_images: Any,
     correct: Any,
     *,
-    query_labels: Sequence[str] | None = None,
-    distances: Any = None,
     maps: Any = None,
     title: str = "",
 ) -> Figure:
     """One row a query: the query, then the gallery, nearest first; right and wrong told by border and mark.
 
     query_images: (Q, H, W, 3) uint8; gallery_images: (Q, K, H, W, 3); correct: (Q, K) bool. Images may be
-    channels first. distances: (Q, K), written under the images. maps: (Q, 1 + K, h, w), non-negative, laid over the
-    same images in a second line, those of a query on one scale. title: above all.
+    channels first. maps: (Q, 1 + K, h, w), non-negative, laid over the same images in a second line, those of a query
+    on one scale. title: above all.
     """
     queries, gallery, flags = _images(query_images), _images(gallery_images), np.asarray(correct, bool)
     if gallery.ndim != 5 or gallery.shape[:2] != flags.shape or len(queries) != len(gallery):
@@ -59,20 +57,17 @@ def rank_lists(
         )
     height, width = queries.shape[1:3]
     gap = max(GAP, height // 12)
-    foot = 0 if distances is None else max(10, height // 10)
     sheet = np.concatenate([queries[:, None], gallery], axis=1)
     if maps is not None:
         sheet = np.stack([sheet, covered(sheet, maps)], axis=1).reshape(-1, *sheet.shape[1:])
     lines = len(sheet) // len(flags)
     margin = 0.65 if title else 0.4
-    figure, axes, place = _sheet(sheet, gap=gap, foot=foot, aside=width // 3, margin=margin, beside=_room(query_labels))
+    figure, axes, place = _sheet(sheet, gap=gap, aside=width // 3, margin=margin)
     if title:
         figure.suptitle(title, fontsize=9.5)
     for row in range(len(flags)):
         left, top = place(lines * row, 0)
         _border(axes, left, top, width, height, BLACK, "solid", 0.8, "query")
-        if query_labels is not None:
-            _text(axes, left - gap, top + height / 2, query_labels[row], "right", "center")
         for column in range(flags.shape[1]):
             right = flags[row, column]
             colour, line, mark = RIGHT if right else WRONG
@@ -80,9 +75,6 @@ def rank_lists(
             _border(axes, left, top, width, height, colour, line, 2.2, "right" if right else "wrong")
             badge = {"facecolor": "white", "edgecolor": colour, "boxstyle": "circle,pad=0.12"}
             axes.text(left + width, top, mark, color=colour, ha="center", va="center", fontsize=7, bbox=badge)
-            if distances is not None:
-                number = f"{np.asarray(distances)[row, column]:.2f}"
-                _text(axes, left + width / 2, top + height + 3, number, "center", "top", 7)
     for column in range(sheet.shape[1]):
         left, top = place(0, column)
         _text(axes, left + width / 2, top - gap, str(column or "query"), "center", "bottom")
@@ -94,12 +86,7 @@ def rank_lists(
     return figure
 
 
-def responses(
-    images: Sequence[Any],
-    layers: Mapping[str, Sequence[Any]],
-    *,
-    row_labels: Sequence[str] = ("image a", "image b", "difference"),
-) -> Figure:
+def responses(images: Sequence[Any], layers: Mapping[str, Sequence[Any]]) -> Figure:
     """What the layers of a pair network answer to an image pair (PersonNet Fig. 3).
 
     images: the two images, (H, W, 3) uint8. layers: name -> (map of a, map of b), with |a - b| drawn below, or
@@ -112,14 +99,11 @@ def responses(
     tall = 3 * (WIDTH - 0.4) / columns * height / width
     figure = Figure(figsize=(WIDTH, min(tall, 8.5) + 0.6), layout="constrained")
     grid = figure.subplots(3, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
+    bare(grid)
     for axes, image in zip(grid[:, 0], pair, strict=False):
         axes.imshow(image, interpolation="bilinear")
     grid[0, 0].set_title("input", fontsize=8.5)
-    for axes, label in zip(grid[:, 0], row_labels, strict=True):
+    for axes, label in zip(grid[:, 0], ("image a", "image b", "difference"), strict=True):
         axes.set_ylabel(label)
     for column, (name, maps) in enumerate(layers.items(), start=1):
         energies = [_energy(response, name) for response in maps]
@@ -132,11 +116,7 @@ def responses(
         else:
             raise ValueError(f"layer {name!r}: give two maps of one shape or one map of the pair, not {len(maps)}")
         for row, energy, top in drawn:
-            # Every map at the size of the image it answers to.
-            extent = (0, width, height, 0)
-            grid[row, column].imshow(
-                energy, cmap="cividis", vmin=0, vmax=top or 1, interpolation="nearest", extent=extent
-            )
+            _map(grid[row, column], energy, top, (height, width))
             grid[row, column].set_xlabel(f"0 to {top:.2g}", fontsize=7, labelpad=2)
         grid[drawn[0][0], column].set_title(name, fontsize=8.5)
     return figure
@@ -226,6 +206,14 @@ def _energy(response: Any, name: str) -> np.ndarray:
     if magnitude.ndim not in (2, 3):
         raise ValueError(f"layer {name!r}: a map has shape {magnitude.shape}; give (h, w) or (C, h, w)")
     return magnitude.mean(axis=0) if magnitude.ndim == 3 else magnitude
+
+
+def _map(
+    axes: Axes, heat: np.ndarray, top: float, size: Sequence[int], colours: str = "cividis", alpha: float = 1.0
+) -> None:
+    """A map at the (height, width) of its image, its colours ending at `top`."""
+    extent = (0, size[1], size[0], 0)
+    axes.imshow(heat, cmap=colours, vmin=0, vmax=top or 1, alpha=alpha, interpolation="nearest", extent=extent)
 
 
 def _room(labels: Sequence[str] | None) -> float:

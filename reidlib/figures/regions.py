@@ -70,14 +70,9 @@ def _panel(axes: Axes, found: pd.DataFrame, maps: Sequence[str]) -> None:
                     axes.plot([at, at], [y - 0.5, y + 0.5], color=tint, linestyle=line, linewidth=1.4, gid=reference)
             axes.plot([dot["low"], dot["high"]], [y, y], color=colour, linewidth=2, gid="interval")
             axes.plot(dot["share"], y, mark, color=colour, markersize=4.5, gid=f"{name}, {kind}")
-    axes.set_yticks([number * band + 1 for number in range(len(maps))], [_broken(name) for name in maps])
+    axes.set_yticks([number * band + 1 for number in range(len(maps))], [name.replace(", ", ",\n") for name in maps])
     axes.set_ylim(len(maps) * band - 0.6, -1)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.margins(x=0.08)
     axes.locator_params(axis="x", nbins=4)
-
-
-def _broken(name: str) -> str:
-    """A map's name in two lines, where it has two halves."""
-    return name.replace(", ", ",\n")

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from matplotlib.patheffects import withStroke
 
-from reidlib.figures.look import BLUE, GREEN, VERMILLION, WIDTH
-from reidlib.figures.pictures import _images
+from reidlib.figures.look import BLUE, GREEN, VERMILLION, WIDTH, bare
+from reidlib.figures.pictures import _images, _map
 
 PARTS: tuple[tuple[str, Any], ...] = ((BLUE, "solid"), (VERMILLION, (0, (4, 1.5))), (GREEN, (0, (1.2, 1.2))))
 WAYS = ("parts of b, looked for in a", "parts of a, looked for in b")
@@ -56,10 +56,7 @@ def similarity_maps(
     figure = Figure(figsize=(WIDTH, tall + 0.7), layout="constrained")
     ratios = [1, 1, *([0.15] + [1] * len(parts)) * 2]  # a gap before either way
     grid = figure.subplots(len(levels), len(ratios), squeeze=False, width_ratios=ratios)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
+    bare(grid)
     for row, (name, found) in enumerate(levels.items()):
         top = (tops or {}).get(name, float(found.max()))
         grid[row, 0].set_ylabel(f"{name}\n(0 to {top:.3g})")
@@ -69,14 +66,7 @@ def similarity_maps(
                 outline(axes, windows[image][row], width, height)
         for way, part in np.ndindex(2, len(parts)):
             axes = grid[row, 3 + way * (len(parts) + 1) + part]
-            axes.imshow(
-                found[way, part],
-                cmap="cividis",
-                vmin=0,
-                vmax=top or 1,
-                extent=(0, width, height, 0),
-                interpolation="nearest",
-            )
+            _map(axes, found[way, part], top, (height, width))
             colour, line = PARTS[part % len(PARTS)]
             axes.spines[:].set(visible=True, color=colour, linestyle=line, linewidth=1.8)
     for axes, letter in zip(grid[0], "ab", strict=False):

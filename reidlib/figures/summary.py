@@ -105,7 +105,8 @@ def forest(claims: pd.DataFrame) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.set_xscale("symlog", linthresh=1, linscale=0.6)
-    reach = 1.25 * max([2.0, *map(abs, _ends(axes))])
+    drawn = [np.abs(line.get_xdata()).max() for line in axes.lines if line.get_gid()]  # all but the lines of the page
+    reach = 1.25 * max([2.0, *drawn])
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if abs(tick) <= reach]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
@@ -146,11 +147,6 @@ def _claim(axes: Axes, y: float, claim: Mapping[Any, Any]) -> None:
     style: dict[str, Any] = {"color": GREY, "style": "italic"} if claim["outcome"] == "not run" else {}
     note = claim["outcome"] + (f", {claim['replicates']} of {claim['planned']}" if claim["replicates"] else "")
     axes.text(1.02, y, note, transform=axes.get_yaxis_transform(), va="center", fontsize=7, **style)
-
-
-def _ends(axes: Axes) -> list[float]:
-    """The x of everything that a forest draws of its claims."""
-    return [float(x) for line in axes.lines if line.get_gid() for x in np.asarray(line.get_xdata())]
 
 
 def costs(methods: pd.DataFrame, panels: Mapping[str, str], *, ylabel: str, reference: float = np.nan) -> Figure:

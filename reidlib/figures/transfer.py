@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -28,13 +27,7 @@ def printed_against_measured(orderings: pd.DataFrame, named: Sequence[str] = ())
     for number, (family, found) in enumerate(orderings.groupby("family", sort=False)):
         colour, marker, _ = look(number)
         reach = np.abs(found[["low", "high"]].to_numpy().T - found["mean"].to_numpy())
-        style: dict[str, Any] = {
-            "color": colour,
-            "marker": marker,
-            "markersize": 5.5,
-            "linestyle": "none",
-            "elinewidth": 0.9,
-        }
+        style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5.5, "ls": "none", "elinewidth": 0.9}
         axes.errorbar(found["printed"], found["mean"], reach, label=str(family), alpha=0.85, **style)
     for name, one in orderings[orderings.index.isin(named)].iterrows():
         axes.annotate(str(name), (one["printed"], one["mean"]), (5, 3), textcoords="offset points", fontsize=7.5)
@@ -95,8 +88,7 @@ def heat_map(
     axes.set_xlabel(xlabel)
     axes.tick_params(length=0)
     axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label=label, pad=0.02)
     return figure
 
@@ -163,7 +155,8 @@ def by_category(
         axes.plot(x, 100 * one["mean"], "o", color=BLUE, markersize=6, gid="mean")
     axes.set_xticks(range(len(found)), [f"{name}\n{n}" for name, n in zip(found.index, found["people"], strict=True)])
     if swatches is not None:
-        _swatches(axes, swatches)
+        for x, colour in enumerate(swatches):
+            axes.plot(x, 0.05, "s", color=colour, mec=BLACK, mew=0.5, ms=11, transform=axes.get_xaxis_transform())
     axes.grid(False, axis="x")
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.6, len(found) - 0.4), ylim=(0, 100))
     handles = [
@@ -172,12 +165,6 @@ def by_category(
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
-
-
-def _swatches(axes: Axes, colours: Sequence) -> None:
-    """A small square of each colour at the foot of its category."""
-    for x, colour in enumerate(colours):
-        axes.plot(x, 0.05, "s", color=colour, mec=BLACK, mew=0.5, ms=11, transform=axes.get_xaxis_transform())
 
 
 def agreement_curves(found: pd.DataFrame, knobs: Mapping[str, str], usual: Mapping[str, float]) -> Figure:
