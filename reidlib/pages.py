@@ -191,7 +191,8 @@ def still_rising(histories: Mapping[str, Sequence[pd.DataFrame]]) -> str:
     for name, found in histories.items():
         if len(found[0]) > 4:
             change = np.mean([h.accuracy[-2:].mean() - h.accuracy[-4:-2].mean() for h in found])
-            lines.append(f"- {name}: {100 * change:+.1f} points ({_trials(len(found))})")
+            points = round(100 * change, 1) or 0.0  # no "-0.0"
+            lines.append(f"- *{name}*: {points:+.1f} points ({_trials(len(found))})")
     lead = "Change of held-out accuracy (mean of the last two validations minus the two before):"
     return "\n".join([lead, "", *lines]) if lines else ""
 

@@ -245,8 +245,11 @@ def test_what_is_executed_is_shown_and_the_end_of_trainings_is_told_line_by_line
     flat, rising = (pd.DataFrame({"accuracy": values}) for values in ([0.5] * 5, [0.1, 0.5, 0.5, 0.6, 0.7]))
     said = still_rising({"A": [flat, rising], "B": [flat[:4]]})  # B has too few validations to tell
     lead = "Change of held-out accuracy (mean of the last two validations minus the two before):"
-    assert said == f"{lead}\n\n- A: +7.5 points (2 trials)"
+    assert said == f"{lead}\n\n- *A*: +7.5 points (2 trials)"
     assert still_rising({"B": [flat[:4]]}) == ""
+    assert still_rising({"+ A": [flat - 1e-4 * flat.index.to_frame().to_numpy()]}).endswith(
+        "- *+ A*: +0.0 points (1 trial)"
+    )
 
 
 def test_claims_are_listed_under_their_outcomes_with_their_reasons():
