@@ -243,6 +243,11 @@ def middle(energy: Tensor) -> Tensor:
     return torch.stack([energy.sum(2 - axis) @ place / total for axis, place in enumerate(places)], 1)
 
 
+def with_maps(trials: Sequence[Trial]) -> list[Trial]:
+    """Those of the trials whose maps have been measured."""
+    return [trial for trial in trials if trial.run and trial.run.table(TABLE) is not None]
+
+
 def stored(trials: Sequence[Trial]) -> pd.DataFrame | None:
     """Mean shares a map, kind of pair and region over the trials that have been measured; None where none has.
 
@@ -309,8 +314,8 @@ def viewpoint(trials: Sequence[Trial]) -> pd.DataFrame | None:
 
 def _measured(trials: Sequence[Trial]) -> pd.DataFrame | None:
     """The tables of all trials, with their number and a `cluster` for each look-alike group of each trial."""
-    tables = [(number, trial.run.table(TABLE)) for number, trial in enumerate(trials) if trial.run]
-    found = [table.assign(trial=number) for number, table in tables if table is not None]
+    tables = [trial.run.table(TABLE) for trial in trials if trial.run]
+    found = [table.assign(trial=number) for number, table in enumerate(tables) if table is not None]
     if not found:
         return None
     measured = pd.concat(found, ignore_index=True)

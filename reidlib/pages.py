@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from reidlib.evaluation.protocols import interval
 from reidlib.recipe import EvaluationSettings
@@ -119,7 +120,7 @@ def _kind(head: tuple[Any, ...], text: str) -> str:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over trials with its 95 % cluster-bootstrap interval; fractions, which sentences show in percent."""
+    """A mean over trials with its 95 % interval; fractions, which sentences show in percent."""
 
     mean: float
     low: float
@@ -145,7 +146,7 @@ def estimate(
 
     column: which of the rows' evaluations. measure: as of `verdicts.score`. The interval resamples whole
     look-alike groups (people, where groups are unknown) and so covers the choice of test people, not of seeds; of a
-    single group it is unknown, NaN.
+    single group it is unknown, NaN. From three trials on it reaches at least as far as the t interval over them.
     """
     frames = []
     for number, trial in enumerate(trials):
@@ -163,8 +164,12 @@ def estimate(
         tests.setdefault(settings, len(tests))
     joined = pd.concat([scores.assign(test=tests[settings]) for settings, scores in frames])
     clusters = joined.groupby(["test", "group"]).ngroup()
-    mean = float(np.mean([scores.ap.mean() for _, scores in frames]))
-    return Estimate(mean, *interval(joined.ap, clusters), len(frames))
+    means = np.array([scores.ap.mean() for _, scores in frames])
+    mean, (low, high) = float(means.mean()), interval(joined.ap, clusters)
+    if len(means) > 2:  # two say nothing of how far trials vary
+        half = float(stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / np.sqrt(len(means)))
+        low, high = float(np.fmin(low, mean - half)), float(np.fmax(high, mean + half))
+    return Estimate(mean, low, high, len(means))
 
 
 def _scores(trial: Trial, column: int, measure: str) -> pd.DataFrame | None:

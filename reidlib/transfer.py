@@ -52,6 +52,17 @@ class Spread:
         return reach * self.error(trials, paired)
 
 
+def half_width(spread: Spread | None, differences: Sequence[float]) -> float:
+    """Half of a 95 % interval of the mean of paired differences: as they vary in all pairs, or in this one, if wider.
+
+    What one pair says of itself is heard from three trials on. NaN where neither is known.
+    """
+    trials = len(differences)
+    half = spread.half(trials) if trials and spread is not None else np.nan
+    own = float(stdtrit(trials - 1, 0.975)) * np.std(differences, ddof=1) / trials**0.5 if trials > 2 else np.nan
+    return float(np.fmax(half, own))
+
+
 def spread(scores: pd.DataFrame) -> Spread | None:
     """How scores vary over trials: score = method + trial + the rest, by analysis of variance.
 
@@ -102,10 +113,7 @@ def compare(
         printed = [printed_number(one, item.measure) for one in item.printed]
         trials, known = len(differences), spreads.get(item.measure)
         mean = float(np.mean(differences)) if trials else np.nan
-        half = known.half(trials) if trials and known is not None else np.nan
-        if trials > 2:
-            own = float(stdtrit(trials - 1, 0.975)) * np.std(differences, ddof=1) / trials**0.5
-            half = float(np.fmax(half, own))
+        half = half_width(known, differences)
         lines.append(
             {
                 "family": item.family,

@@ -97,6 +97,10 @@ def browser():
         chromium.close()
 
 
+# Its script may arrive after the network has been idle, on a machine that is busy.
+TYPESETTER = "() => !document.querySelector('.math') || (window.MathJax && MathJax.startup && MathJax.startup.promise)"
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page(name, address, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -106,6 +110,7 @@ def test_page(name, address, browser):
     page.on("request", lambda request: asked.append(request.url))
     page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
     page.goto(address + name, wait_until="networkidle")
+    page.wait_for_function(TYPESETTER)
     seen = page.evaluate(LOOK)
     page.close()
 

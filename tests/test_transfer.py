@@ -246,6 +246,16 @@ def test_orderings_stand_at_their_differences_and_those_named_carry_their_number
         figures.printed_against_measured(frame[:0])
 
 
+def test_names_of_marks_that_lie_on_each_other_stand_apart():
+    frame = pd.DataFrame({"family": "f", "printed": [2.0, 2.0, 9.0], "mean": [3.0, 3.0, 8.0]})
+    frame = frame.assign(low=frame["mean"] - 1, high=frame["mean"] + 1)
+    axes = figures.printed_against_measured(frame, [0, 1, 2]).axes[0]
+    places = [text.get_position() for text in axes.texts]
+    assert len(axes.texts) == 3
+    assert places[0] != places[1]
+    assert places[0] == places[2]  # which nothing hides
+
+
 def test_a_heat_map_writes_its_numbers_and_leaves_gaps():
     axes = figures.heat_map(pd.DataFrame([[0.25, np.nan], [1.0, 0.5]]), limits=(0, 1), label="share").axes[0]
     assert [text.get_text() for text in axes.texts] == ["0.25", "1.00", "0.50"]

@@ -115,6 +115,8 @@ def convergence(
         axes.axhline(level, color=GREY, linestyle=":", linewidth=1.2, label=label)
     axes.set(xlabel=xlabel or AXIS_LABELS.get(x, x), ylabel=ylabel or AXIS_LABELS.get(y, y))
     axes.margins(x=0.01)
+    if pd.api.types.is_integer_dtype(frame[x]):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(axes, "mean ± 1 SD over trials" if frame["trial"].max() else None)
     return figure
 

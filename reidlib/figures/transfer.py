@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reidlib.figures.look import BLACK, BLUE, GREY, PALE, VERMILLION, WIDTH, look, one_panel
 
+BESIDE = ((9, 6), (9, -6), (-9, 6), (-9, -6), (0, 10), (0, -10))  # a mark, where its name may stand, in points
 LIGHT = 0.55  # share of a colour scale from which its cells take black letters
 
 
@@ -29,8 +31,6 @@ def printed_against_measured(orderings: pd.DataFrame, named: Sequence[str] = ())
         reach = np.abs(found[["low", "high"]].to_numpy().T - found["mean"].to_numpy())
         style: dict[str, Any] = {"color": colour, "marker": marker, "ms": 5.5, "ls": "none", "elinewidth": 0.9}
         axes.errorbar(found["printed"], found["mean"], reach, label=str(family), alpha=0.85, **style)
-    for name, one in orderings[orderings.index.isin(named)].iterrows():
-        axes.annotate(str(name), (one["printed"], one["mean"]), (5, 3), textcoords="offset points", fontsize=7.5)
     axes.axhline(0, color=BLACK, linewidth=0.8)
     low = min(axes.get_ylim()[0], -1)
     axes.axhspan(low, 0, color=PALE, alpha=0.6, linewidth=0, zorder=0)
@@ -44,7 +44,24 @@ def printed_against_measured(orderings: pd.DataFrame, named: Sequence[str] = ())
     axes.set(xlabel="difference as printed, on real data (points)", ylabel="difference measured here (points)")
     axes.set(xlim=(left, right), ylim=(low, None))
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    _name(figure, axes, orderings[orderings.index.isin(named)])
     return figure
+
+
+def _name(figure: Figure, axes: Axes, marks: pd.DataFrame) -> None:
+    """The names of marks beside them, each where it hides the fewest of those already there."""
+    figure.draw_without_rendering()  # only then is known where a mark lies
+    taken: list[np.ndarray] = []  # centres of names, in points
+    for name, one in marks.iterrows():
+        at = axes.transData.transform((one["printed"], one["mean"])) * 72 / figure.dpi
+        hidden = []
+        for offset in BESIDE:
+            apart = np.abs(np.reshape(taken, (-1, 2)) - (at + offset))
+            hidden.append(int(((apart[:, 0] < 12) & (apart[:, 1] < 8)).sum()))
+        offset = BESIDE[int(np.argmin(hidden))]
+        taken.append(at + offset)
+        style: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 7.5}
+        axes.annotate(str(name), (one["printed"], one["mean"]), offset, **style)
 
 
 def right_by_how_many(counts: Sequence[int], expected: Sequence[float]) -> Figure:
