@@ -9,9 +9,12 @@ import pandas as pd
 from reidlib.recipe import DOUBLED, Claim, Data, Paper, Row
 from reidlib.store import Trial
 from reidlib.tables import (
+    COLLAPSES,
     NOT_RUN,
     Results,
     Shown,
+    collapsed,
+    collapses,
     comparable,
     measure,
     measured,
@@ -74,7 +77,7 @@ def verdicts(paper: Paper, results: Results) -> dict[str, Verdict | str]:
 def claims_table(paper: Paper, results: Results) -> pd.DataFrame:
     """Every claim of a paper with its verdict (`verdicts`), as text; effects and margins in points (of 100).
 
-    `attrs["notes"]` has the provenance.
+    `attrs["notes"]` has the provenance, and the rows of which trainings collapsed, which mark an effect.
     """
     found = verdicts(paper, results)
     lines = {}
@@ -82,12 +85,13 @@ def claims_table(paper: Paper, results: Results) -> pd.DataFrame:
         got = found[claim.key]
         numbers = got if isinstance(got, Verdict) else None
         several = numbers is not None and numbers.replicates > 1
+        mark = f" {COLLAPSES}" * any(collapsed(results.get(key, ())[: claim.replicates]) for key in _compares(claim))
         lines[claim.key] = {
             "claim": claim.statement + (" +" if claim.added else ""),
             "source": claim.source,
             "measure": MEASURES.get(claim.measure, claim.measure),
             "printed effect": _printed_text(*printed_effect(paper, claim)),
-            "measured effect": Shown(f"{numbers.mean:+.1f}", exact=numbers.mean) if numbers else "",
+            "measured effect": Shown(f"{numbers.mean:+.1f}{mark}", exact=numbers.mean) if numbers else "",
             "95 % interval": Shown(f"{numbers.low:+.1f} to {numbers.high:+.1f}", low=numbers.low, high=numbers.high)
             if numbers and several
             else "",
@@ -98,9 +102,16 @@ def claims_table(paper: Paper, results: Results) -> pd.DataFrame:
             "verdict": _wording(paper, claim, numbers, results) if numbers else str(got),
         }
     frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object).rename_axis("key")
-    compared = dict.fromkeys(key for claim in paper.claims for pair in claim.pairs for key in pair)
-    frame.attrs["notes"] = list(filter(None, [provenance(results[key] for key in compared if key in results)]))
+    compared = dict.fromkeys(key for claim in paper.claims for key in _compares(claim))
+    longer = {f"{DOUBLED}/{key}" for key in compared}
+    fallen = collapses((row for row in paper.rows if row.key in compared.keys() | longer), results)
+    frame.attrs["notes"] = list(filter(None, [provenance(results[key] for key in compared if key in results), fallen]))
     return frame
+
+
+def _compares(claim: Claim) -> list[str]:
+    """The keys of the rows that a claim compares."""
+    return [key for pair in claim.pairs for key in pair]
 
 
 def claim_effects(paper: Paper, results: Results) -> pd.DataFrame:
@@ -155,6 +166,9 @@ def _at_twice(claim: Claim, results: Results) -> str:
     """What twice the length makes of the difference of each pair, in points; one "not run" where none was run."""
     found = [_doubled(claim, pair, results) for pair in claim.pairs]
     said = [NOT_RUN if one is None else f"{one[0]:+.1f} → {one[1]:+.1f}" for one in found]
+    for number, pair in enumerate(claim.pairs):
+        if any(collapsed(results.get(f"{DOUBLED}/{key}", ())) for key in pair):
+            said[number] += f" {COLLAPSES}"
     return NOT_RUN if set(said) == {NOT_RUN} else ", ".join(said)
 
 
@@ -312,7 +326,7 @@ def _reproduced(paper: Paper, claim: Claim, results: Results, data: Data, profil
     """On the paper's data and settings, with every printed number that was compared inside ours' spread."""
     if profile != "paper":
         return False
-    for key in dict.fromkeys(key for pair in claim.pairs for key in pair):
+    for key in dict.fromkeys(_compares(claim)):
         row = paper.row(key)
         if row.printed is None or data.name != row.evaluations[FIRST].data.name:
             return False

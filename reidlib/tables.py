@@ -23,6 +23,7 @@ NOT_RUN, QUOTED = "not run", "quoted"
 DIFFERENCE = "difference"  # how the heads of such columns begin
 ADDED = " (added here)"  # how labels end of rows that a printed table does not have
 TIED = 0.01  # share of tied queries above which a number is flagged
+TIES, COLLAPSES = "†", "‡"  # how such numbers are flagged, and means over trainings of which some collapsed
 SHOWN = (("Rank-1", "rank1"), ("mAP", "mean_ap"))  # of evaluations the paper does not print
 
 HEADINGS = {  # datasets and protocols as tables head them, where the paper prints no column
@@ -113,6 +114,28 @@ def value(trial: Trial, column: int, name: str) -> float | None:
     per_run = trial.run.record["measures"] if trial.run else {}
     found = metrics.get(name, per_run.get(name))
     return None if found is None else 100 * found
+
+
+def collapsed(trials: Sequence[Trial]) -> list[int]:
+    """Which trials, by number, ended with all pictures in one point.
+
+    The hardest triplets then lose exactly the margin, and hardly a held-out picture finds its person.
+    """
+    found = []
+    for number, trial in enumerate(trials):
+        margin = trial.run and dict(trial.run.record["recipe"].get("objective_options", ())).get("margin")
+        if margin and {"triplet", "accuracy"} <= set(history := trial.run.history):  # type: ignore[union-attr]
+            end = history.iloc[-1]
+            if abs(end.triplet / margin - 1) < 0.01 and end.accuracy < 0.1:
+                found.append(number)
+    return found
+
+
+def collapses(rows: Iterable[Row], results: Results) -> str:
+    """A sentence that names the trials of rows that are `collapsed`; empty without any."""
+    found = {row.label: numbers for row in rows if (numbers := collapsed(results.get(row.key, ())))}
+    named = (f"{label} (trial{'s' * (len(which) > 1)} {_ranges(which)})" for label, which in found.items())
+    return f"{COLLAPSES} In some trainings all features became one point: {'; '.join(named)}." if found else ""
 
 
 def mean_sd(values: np.ndarray, sign: str = "") -> str:
@@ -212,8 +235,9 @@ def _notes(sheet: _Sheet, frame: pd.DataFrame, group: str | None) -> list[str]:
         compared = {label: sheet.lines[label] for label in leads.index[(leads != "").any(axis=1)]}
         base = _compared_with(compared, sheet.bases)
         notes.append(f"Difference: to {base}, in points, over the trials that both have.")
-    if frame.apply(lambda cell: cell.str.contains("†")).to_numpy().any():
-        notes.append(f"† more than {TIED:.0%} of the queries' first hits tie with a wrong image.")
+    if frame.apply(lambda cell: cell.str.contains(TIES)).to_numpy().any():
+        notes.append(f"{TIES} more than {TIED:.0%} of the queries' first hits tie with a wrong image.")
+    notes.append(collapses((row for row in rows if shown & set(_scored(row))), sheet.results))
     notes += _sampling_errors(rows, printed if group is None else printed[printed.dataset == group])
     if group is not None:  # what is scored elsewhere alone departs from the paper in another part
         rows = [row for row in rows if shown & set(_scored(row))]
@@ -342,7 +366,8 @@ def _cell(line: Sequence[Row], results: Results, column: Column, metric: str) ->
     assert name is not None
     text = mean_sd(measured(trials, index, name))
     tied = [found["tied"] for trial in trials if (found := trial.metrics(index)) is not None]
-    return Shown(f"{text} †", **getattr(text, "exact", {})) if tied and np.mean(tied) > TIED else text
+    marks = [TIES] * bool(tied and np.mean(tied) > TIED) + [COLLAPSES] * bool(collapsed(trials))
+    return Shown(" ".join([text, *marks]), **getattr(text, "exact", {})) if marks else text
 
 
 def _difference(

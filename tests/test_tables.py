@@ -17,7 +17,7 @@ from reidlib.evaluation import Evaluation
 from reidlib.recipe import Claim, Data, EvaluationSettings, Optimiser, Paper, Profile, Recipe, Row, options, plain
 from reidlib.store import RunStore, Trial
 from reidlib.study import PAPERS, paper
-from reidlib.tables import by_dataset, measure, paper_values, printed_values, rates, table
+from reidlib.tables import by_dataset, collapsed, measure, paper_values, printed_values, rates, table
 from reidlib.verdicts import Verdict
 
 MARKET = Data("market1501")
@@ -311,6 +311,32 @@ def test_ties_are_flagged(make: Make) -> None:
     got = table(PAPER, "Table IV", {"table4/a": make(A, [0.10], tied=True)})
     assert got["Market-1501", "mAP", "plaza small, laptop"]["PersonNet"] == "10.0 (1) †"
     assert any(note.startswith("† more than 1%") for note in got.attrs["notes"])
+
+
+def test_means_over_collapsed_trainings_are_flagged_and_named(make: Make) -> None:
+    ends = ((1.001, 0.02), (0.4, 0.02), (1.001, 0.5), (0.999, 0.0))  # the triplet loss, held-out accuracy
+    trials = make(A, [0.1, 0.3, 0.3, 0.1])
+    for (triplet, accuracy), trial in zip(ends, trials, strict=True):
+        assert trial.run is not None
+        trial.run.record["recipe"]["objective_options"] = [["margin", 1.0]]
+        history = pd.DataFrame({"step": [1, 2], "triplet": [1.0, triplet], "accuracy": [0.0, accuracy]})
+        history.to_csv(trial.run.folder / "history.csv", index=False)
+    assert collapsed(trials) == [0, 3]
+    assert collapsed([Trial(None), *make(B, [0.2])]) == []  # not run, and without triplets
+    got = table(PAPER, "Table IV", {"table4/a": trials, "table4/b": make(B, [0.2])})
+    column = got["Market-1501", "mAP", "plaza small, laptop"]
+    assert column["PersonNet"].endswith("(4) ‡")
+    assert "‡" not in column["IDLA (added here)"]
+    said = "‡ In some trainings all features became one point: PersonNet (trials 0, 3)."
+    assert said in got.attrs["notes"]
+
+    results = {"table4/a": trials, "table4/b": make(B, [0.2, 0.2, 0.2, 0.2]), "doubled/table4/a": trials[3:]}
+    results["doubled/table4/b"] = results["table4/b"][3:]
+    longer = replace(ROWS[0], key="doubled/table4/a", label="PersonNet, twice the steps", recipe=A, printed=None)
+    claims = claims_table(replace(PAPER, rows=(*ROWS, longer)), results)
+    assert claims.loc["beats", "measured effect"] == "+0.0 ‡"
+    assert claims.loc["beats", "at twice the length"] == "-10.0 → -10.0 ‡"
+    assert claims.attrs["notes"][-1] == f"{said.removesuffix('.')}; PersonNet, twice the steps (trial 0)."
 
 
 def test_claims_on_synthetic_data_are_about_mechanisms(make: Make) -> None:

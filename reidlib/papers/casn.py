@@ -293,7 +293,7 @@ CLAIMS = (
     claim(
         "sa-over-ia",
         "Siamese attention helps more than identification attention",
-        "Table 3",
+        "Table 3's order",
         _both("{}-sa", "{}-ia"),
         0.8,
     ),
