@@ -4,6 +4,8 @@ import copy
 import json
 import logging
 import math
+import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -30,7 +32,7 @@ from reidlib.files import whole
 from reidlib.names import choose
 from reidlib.objectives import Batch, Objective
 from reidlib.recipe import Optimiser, Recipe, Schedule, fingerprint
-from reidlib.record import write_tensors
+from reidlib.record import commit, write_tensors
 
 for name in ("lightning.fabric", "lightning.pytorch"):  # they announce the precision, on every page of the book
     logging.getLogger(name).setLevel(logging.WARNING)
@@ -155,9 +157,10 @@ def fit(
     mined: (M, 2) rows of `train`, the hard negatives of `recipe.sampling`.
     History columns: step, progress, images (presented so far), lr, the loss terms (means since the row
     before), loss, accuracy (held out, a fraction), seconds (since the start, interruptions left out).
-    Raises TrainingError when the loss is no longer finite, or when one of several processes fails; ValueError for more
-    devices than there are.
+    Raises TrainingError when the loss is no longer finite, or when one of several processes fails; OSError where that
+    is for a file or a full disk; ValueError for more devices than there are.
     """
+    choose("device", device, ("cpu", "cuda"))
     if device == "cuda" and devices > (there := torch.cuda.device_count()):
         raise ValueError(f"devices={devices}: PyTorch sees {there} CUDA devices here; ask for that many at most")
     # A term of weight 0 leaves parameters unused, which has to be said.
@@ -168,18 +171,24 @@ def fit(
         strategy=strategy,
         precision=precision,  # type: ignore[arg-type]
     )
-    given = (objective, recipe, train, held_out, checkpoint, mined, progress)
+    given = (objective, recipe, train, held_out, checkpoint, mined, progress, precision)
     if devices == 1:
         return _train(fabric, *given)
     # By a file: what a process returns goes through a pipe that nobody reads before the process is at its end, and a
     # model is larger than a pipe holds.
+    port = os.environ.get("MASTER_PORT")
     with tempfile.TemporaryDirectory(prefix="reidlib-trained-") as folder:
         trained = Path(folder) / "trained.safetensors"
         try:
             fabric.launch(partial(_train_spawned, given=given, trained=trained))
         except ProcessException as error:  # whose text is that process's traceback
-            last = str(error).strip().splitlines()[-1]
-            raise TrainingError(f"one of {devices} processes failed: {last}") from error
+            last = f"one of {devices} processes failed: {str(error).strip().splitlines()[-1]}"
+            if number := re.search(r"\[Errno (\d+)\] ", last):  # a full disk ends a whole queue
+                raise OSError(int(number[1]), last.replace(number[0], "")) from error
+            raise TrainingError(last) from error
+        finally:
+            if port is None:  # Fabric leaves the port it found free; by the next training another program may have it
+                os.environ.pop("MASTER_PORT", None)
         objective.load_state_dict(load_file(trained))
         with safe_open(trained, framework="pt") as file:
             return pd.DataFrame(json.loads(file.metadata()["rows"]))
@@ -202,20 +211,22 @@ def _train(
     checkpoint: Path | None,
     mined: np.ndarray | None,
     progress: bool,
+    precision: str,
 ) -> pd.DataFrame:
     """`fit` on one device, or on this process's share of several: each draws batches of its own."""
     objective.prepare(train.split)
+    objective.to(fabric.device)  # what an objective has beside its model too
     objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(objective, recipe.optimiser, recipe.trainable)
     wrapped, optimiser = fabric.setup(objective, optimiser)
-    labels = np.searchsorted(np.unique(train.split.person_ids), train.split.person_ids)
+    labels = np.searchsorted(train.split.identities, train.split.person_ids)  # nobody's images are never drawn
     draw = sampler(train.split, recipe.sampling, recipe.seed, mined)
     validation = None if held_out is None else _held_out_batches(held_out, recipe, fabric.device)
 
     rows: list[dict[str, float]] = []
     start = 0
     if checkpoint is not None and checkpoint.exists():
-        start, rows = _restore(checkpoint, objective, optimiser, recipe, fabric.world_size)
+        start, rows = _restore(checkpoint, objective, optimiser, _belongs(recipe, fabric, precision))
     stops = {math.ceil(recipe.steps * (i + 1) / recipe.validations) for i in range(recipe.validations)}
     spent, presented = (rows[-1]["seconds"], int(rows[-1]["images"])) if rows else (0.0, 0)
     began = time.perf_counter()
@@ -270,7 +281,7 @@ def _train(
                 bar.set_postfix({name: f"{row[name]:.3f}" for name in ("loss", "accuracy") if name in row})
                 sums, since = {}, step + 1
                 if checkpoint is not None and fabric.is_global_zero:
-                    _save(checkpoint, step + 1, objective, optimiser, rows, recipe, fabric.world_size)
+                    _save(checkpoint, step + 1, objective, optimiser, rows, _belongs(recipe, fabric, precision))
     return pd.DataFrame(rows)
 
 
@@ -310,14 +321,23 @@ def _accuracy(objective: Objective, batches: list[Batch]) -> float:
     return accuracy
 
 
+def _belongs(recipe: Recipe, fabric: Fabric, precision: str) -> dict[str, str]:
+    """What one training is made with from start to end: a run must not have been begun with other code than it says."""
+    return {
+        "recipe": fingerprint(recipe),
+        "number of processes": str(fabric.world_size),
+        "precision": precision,
+        "commit": str(commit()),
+    }
+
+
 def _save(
     path: Path,
     step: int,
     objective: Objective,
     optimiser: torch.optim.Optimizer,
     rows: list[dict[str, float]],
-    recipe: Recipe,
-    processes: int,
+    belongs: Mapping[str, str],
 ) -> None:
     """Write model, optimiser state and history as one safetensors file, atomically."""
     tensors = {f"model.{name}": value for name, value in objective.state_dict().items()}
@@ -325,23 +345,24 @@ def _save(
         for name, value in state.items():
             if value is not None:
                 tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
-    notes = {"step": str(step), "rows": json.dumps(rows), "recipe": fingerprint(recipe), "processes": str(processes)}
+    notes = {"step": str(step), "rows": json.dumps(rows), **belongs}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
         write_tensors(tensors, part, notes)
 
 
 def _restore(
-    path: Path, objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe, processes: int
+    path: Path, objective: Objective, optimiser: torch.optim.Optimizer, belongs: Mapping[str, str]
 ) -> tuple[int, list[dict[str, float]]]:
     """Load what `_save` wrote; a file that is damaged or another training's is named, and training starts over."""
     try:
         with safe_open(path, framework="pt") as file:
             notes: Mapping[str, str] = file.metadata() or {}
-        if notes.get("recipe") != fingerprint(recipe):
+        if notes.get("recipe") != belongs["recipe"]:
             raise ValueError("it belongs to another recipe")
-        if (before := int(notes.get("processes", 1))) != processes:
-            raise ValueError(f"its number of processes is {before}, not {processes}")
+        for name, ours in belongs.items():
+            if (before := notes.get(name, "unknown")) != ours:
+                raise ValueError(f"its {name} is {before}, not {ours}")
         tensors = load_file(path)
         weights = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
         own = objective.state_dict()

@@ -1,5 +1,7 @@
 """The training loop: rates, the paper's RMSProp, resuming to the same bits, stopping on a broken loss."""
 
+import errno
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +140,18 @@ def test_a_checkpoint_of_another_recipe_is_not_used(tmp_path):
     assert torch.equal(whole["conv.weight"], again["conv.weight"])
 
 
+def test_a_checkpoint_of_other_code_is_named_and_not_used(tmp_path, capsys, monkeypatch):
+    """The run would name a commit that did not begin it."""
+    checkpoint = tmp_path / "old.safetensors"
+    monkeypatch.setattr("reidlib.training.commit", lambda: "before")
+    with pytest.raises(KeyboardInterrupt):
+        train(checkpoint=checkpoint, objective=Interrupted)
+    monkeypatch.setattr("reidlib.training.commit", lambda: "after")
+    _, history = train(checkpoint=checkpoint)
+    assert len(history) == RECIPE.validations
+    assert "its commit is before, not after" in capsys.readouterr().out
+
+
 def test_a_checkpoint_of_another_version_of_the_model_is_named_and_not_used(tmp_path, capsys):
     """Or a training that was interrupted before the change would fail until somebody finds the hidden file."""
 
@@ -153,6 +167,24 @@ def test_a_checkpoint_of_another_version_of_the_model_is_named_and_not_used(tmp_
     again, _ = train(checkpoint=checkpoint)
     assert torch.equal(whole["conv.weight"], again["conv.weight"])
     assert "another version of the model" in capsys.readouterr().out
+
+
+def test_images_of_nobody_change_no_label():
+    """They are never drawn, and the last person has a class of its own."""
+    people = toy_pixels()
+    ids = np.append(people.split.person_ids, -1)
+    junk = Split("toy", (*people.split.paths, Path("junk.jpg")), ids, np.append(people.split.camera_ids, 1), ids)
+    given = [Pixels(junk, np.concatenate([people.images, people.images[:1]])), people]
+    seen = []
+
+    class Watched(PairObjective):
+        def forward(self, batch):
+            seen.append(int(batch.labels.max()))
+            return super().forward(batch)
+
+    for pixels in given:
+        fit(Watched(Toy()), RECIPE, pixels, progress=False)
+    assert max(seen) == 5
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_rate():
@@ -324,6 +356,26 @@ def test_a_process_that_fails_is_one_sentence(monkeypatch):
     monkeypatch.setattr("lightning.fabric.Fabric.launch", fails)
     with pytest.raises(TrainingError, match=r"^one of 2 processes failed: OSError: full$"):
         fit(PairObjective(Toy()), RECIPE, toy_pixels(), devices=2, progress=False)
+
+
+def test_a_full_disk_of_a_process_is_one_of_all(monkeypatch):
+    """The queue ends at a full disk. And the port that processes met at is free for the next ones to choose."""
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+
+    def fails(*_):
+        os.environ["MASTER_PORT"] = "1"
+        raise ProcessRaisedException("Traceback:\nOSError: [Errno 28] No space left on device: 'a.part'", 1, 0)
+
+    monkeypatch.setattr("lightning.fabric.Fabric.launch", fails)
+    with pytest.raises(OSError, match=r"one of 2 processes failed: OSError: No space left on device: 'a.part'") as full:
+        fit(PairObjective(Toy()), RECIPE, toy_pixels(), devices=2, progress=False)
+    assert full.value.errno == errno.ENOSPC
+    assert "MASTER_PORT" not in os.environ
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(ValueError, match="'cuda:1'"):
+        fit(PairObjective(Toy()), RECIPE, toy_pixels(), device="cuda:1", progress=False)
 
 
 def test_more_devices_than_there_are_is_refused_before_anything_starts(monkeypatch):

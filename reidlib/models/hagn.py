@@ -6,6 +6,7 @@ code" is the authors' own, whose model file is the one without attention (HA-11)
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,10 @@ from reidlib.models.base import Embedder, Encoding
 from reidlib.models.trunks import IMAGENET_MEAN, IMAGENET_STD
 from reidlib.models.trunks import trunk as build_trunk
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "leaky": lambda x: F.leaky_relu(x, 0.1)}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {  # no lambda: it could not go to another process
+    "relu": torch.relu,
+    "leaky": partial(F.leaky_relu, negative_slope=0.1),
+}
 # Table IX: what acts on the map of every stage, and what on their concatenation (c), in the order of the characters.
 # The text under the table reads "S+C+(c)" from the right, against its own rule (HA-18). The rows without (c) use
 # stage 4 alone, of which the concatenation is itself (HA-21): `stages=(4,)` with "c", "S+c" or "c+C".
