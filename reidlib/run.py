@@ -26,11 +26,13 @@ from reidlib.files import whole
 from reidlib.maps import MAPS
 from reidlib.mining import hardest_negatives
 from reidlib.models import MODELS, Descriptor, ReIDModel, build
+from reidlib.models.base import tiles
 from reidlib.models.metric import Metric
 from reidlib.models.trunks import load_weights
+from reidlib.names import choose
 from reidlib.objectives import OBJECTIVES
 from reidlib.recipe import Data, EvaluationSettings, Recipe
-from reidlib.record import write_tensors
+from reidlib.record import commit, write_tensors
 from reidlib.store import Run, RunStore, run_name
 from reidlib.training import Pixels, fit
 
@@ -129,6 +131,8 @@ def train_and_evaluate(
     again: train even if the run is there.
     ValueError: an image is both trained on and tested with.
     """
+    choose("device", device, ("cpu", "cuda"))
+    commit()  # looked up once, and now: a commit made during the first training is not the code that ran
     how = _How(store, data_root, device, devices, progress)
     with store.lock(recipe):
         run = None if again else store.find(recipe)
@@ -168,7 +172,7 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
     began = time.perf_counter()
     if how.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    model, history, identities = _trained(recipe, how)
+    model, history, identities, start = _trained(recipe, how)
     ended = time.perf_counter()
     # The history knows what was spent before an interruption, and not what a parent took, which has a run of its own.
     trained = history["seconds"].iloc[-1] if len(history) else ended - began
@@ -185,8 +189,11 @@ def _train(recipe: Recipe, settings: Sequence[EvaluationSettings], how: _How, pr
             "profile": profile,
             "identities": identities,
             "measures": _measures(model, history, benchmark, how.device),
-            "data": {d.name: read_benchmark(d, how.data_root, recipe.split).digest for d in recipe.datasets},
-            **({"parent_weights": _weights_digest(_parent_weights(recipe.parent, how))} if recipe.parent else {}),
+            "data": {
+                " ".join(filter(None, (d.name, d.layout))): read_benchmark(d, how.data_root, recipe.split).digest
+                for d in recipe.datasets
+            },
+            **({"parent_weights": start} if start else {}),
             "device": device_name(how.device),
             "devices": how.devices,
             "precision": precision(how.device),
@@ -235,8 +242,10 @@ def _refuse_leaks(recipe: Recipe, settings: Sequence[EvaluationSettings], data_r
             )
 
 
-def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
-    """The recipe's model after training, in eval mode, its history, and the number of identities it saw."""
+def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int, str]:
+    """The recipe's model after training, in eval mode, its history, the number of identities it saw, and the digest of
+    the parent's weights that it started from, "" without a parent.
+    """
     parts = [read_benchmark(data, how.data_root, recipe.split) for data in recipe.datasets]
     aside = [part.validation for part in parts if part.validation is not None]
     train = union([part.train for part in parts])
@@ -246,9 +255,10 @@ def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
             train, _ = hold_out(train, recipe.validation, seed=recipe.split)
     else:
         train, held_out = hold_out(train, recipe.validation, seed=recipe.split)
-    model = build_model(recipe, identities=len(train.identities))
+    model, start = build_model(recipe, identities=len(train.identities)), ""
     if recipe.parent is not None:
         weights = _parent_weights(recipe.parent, how)
+        start = _weights_digest(weights)
         if recipe.parent.system == recipe.system:
             inherit(model, weights)
         else:  # pre-training, of the trunk alone
@@ -275,7 +285,7 @@ def _trained(recipe: Recipe, how: _How) -> tuple[ReIDModel, pd.DataFrame, int]:
             checkpoint=how.checkpoint(recipe),
             progress=how.progress,
         )
-    return model.eval(), history, len(train.identities)
+    return model.eval(), history, len(train.identities), start
 
 
 def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
@@ -292,7 +302,7 @@ def _parent_weights(recipe: Recipe, how: _How) -> Mapping[str, torch.Tensor]:
         try:
             return load_file(kept)
         except (FileNotFoundError, SafetensorError):  # of a damaged file: it is trained anew
-            model, _, _ = _trained(recipe, how)
+            model, *_ = _trained(recipe, how)
             kept.parent.mkdir(parents=True, exist_ok=True)
             with whole(kept) as part:
                 write_tensors(model.state_dict(), part)
@@ -410,14 +420,17 @@ def _apart(model: ReIDModel, benchmark: Benchmark, device: str) -> dict[str, flo
     a, b, same = pair_images(benchmark, model, 200, device)
     if not {"difference", "attention"} & model.compare(model.encode(a[:2]), model.encode(b[:2])).keys():
         return {}
-    compared, found = model.compare(model.encode(a), model.encode(b)), {}
-    apart = {}
-    if "difference" in compared:  # the mean squared response of the difference layer
-        apart["difference_energy_share"] = compared["difference"].float().square().mean((1, 2, 3))
-    if "attention" in compared:  # the distance of both images' attention
-        apart["attention_distance_share"] = compared["attention"]
+    apart: dict[str, list[torch.Tensor]] = {}
+    for rows in tiles(len(a), 50):
+        compared = model.compare(model.encode(a[rows]), model.encode(b[rows]))
+        if "difference" in compared:  # the mean squared response of the difference layer
+            energy = compared["difference"].float().square().mean((1, 2, 3))
+            apart.setdefault("difference_energy_share", []).append(energy)
+        if "attention" in compared:  # the distance of both images' attention
+            apart.setdefault("attention_distance_share", []).append(compared["attention"])
+    found = {}
     for name, values in apart.items():
-        alike, unlike = (float(values.cpu().numpy()[kind].mean()) for kind in (same, ~same))
+        alike, unlike = (float(torch.cat(values).cpu().numpy()[kind].mean()) for kind in (same, ~same))
         if alike + unlike:
             found[name] = unlike / (alike + unlike)
     return found

@@ -157,7 +157,8 @@ def test_shares_are_those_of_pairs_of_two_people(monkeypatch):
         def compare(self, a, b):
             return {"difference": a.view(-1, 1, 1, 1), "attention": a}
 
-    pairs = torch.tensor([1.0, 1.0, 3.0, 3.0]), torch.zeros(4), np.array([True, True, False, False])
+    kinds = np.array([True, True, False, False] * 30)  # more than are compared at once
+    pairs = torch.tensor([1.0, 1.0, 3.0, 3.0] * 30), torch.zeros(120), kinds
     monkeypatch.setattr("reidlib.run.pair_images", lambda *_: pairs)
     assert _apart(Fake(), None, "cpu") == {"difference_energy_share": 0.9, "attention_distance_share": 0.75}
 
@@ -167,7 +168,7 @@ def test_time_for_a_parent_is_the_parents(tmp_path, plaza_tiny, monkeypatch):
 
     def trained(*_):
         time.sleep(1)
-        return build_model(TINY, 4).eval(), pd.DataFrame({"loss": [1.0], "seconds": [0.5]}), 4
+        return build_model(TINY, 4).eval(), pd.DataFrame({"loss": [1.0], "seconds": [0.5]}), 4, ""
 
     monkeypatch.setattr("reidlib.run._trained", trained)
     run = train_and_evaluate(TINY, [FULL], RunStore(tmp_path), progress=False)
