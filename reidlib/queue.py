@@ -89,8 +89,9 @@ def _has_weights(store: RunStore, recipe: Recipe) -> bool:
 class Queue:
     """Jobs in order. Several processes may work on one: each takes what no other is at.
 
-    study: any of theirs; they share data, device and store. again: train even what is there. absent: why rows are left
-    out, a sentence for each dataset that is not there or not whole.
+    study: any of theirs; they share data, device and store. again: train even what is there, but for what another
+    process has trained since this queue was made. absent: why rows are left out, a sentence for each dataset that is
+    not there or not whole.
     """
 
     study: Study
@@ -99,11 +100,18 @@ class Queue:
     clock: Clock
     absent: list[str] = field(default_factory=list)
     finished: set[str] = field(default_factory=set)
+    made: float = field(default_factory=time.time)
 
     def left(self) -> list[Job]:
         """The jobs that nobody has finished."""
-        mine = (job for job in self.jobs if fingerprint(job.recipe) not in self.finished)
-        return [job for job in mine if self.again or not self.study.done(job)]
+        return [job for job in self.jobs if fingerprint(job.recipe) not in self.finished and not self._done(job)]
+
+    def _done(self, job: Job) -> bool:
+        """Whether the store has what is wanted of a job, if it is to be made again: what was made since."""
+        if not self.study.done(job):
+            return False
+        run = self.study.store.find(job.recipe)
+        return run is not None and (not self.again or (run.folder / "run.json").stat().st_mtime > self.made)
 
     def time(self) -> Time:
         """How long what is left takes in one process."""
@@ -136,7 +144,7 @@ class Queue:
                     if not held.enter_context(self.study.store.claim(job.recipe)) or not self._free(job, patient):
                         passed.append(job)
                         continue
-                    if not self.again and self.study.done(job):
+                    if self._done(job):
                         continue
                     try:
                         run = self.study.do(job, again=self.again, devices=devices, progress=progress)

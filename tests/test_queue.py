@@ -149,6 +149,13 @@ def test_all_over_again_does_each_once(tmp_path, trained):
     assert len(trained) == 10
 
 
+def test_all_over_again_in_two_processes_does_each_once(tmp_path, trained):
+    first, second = (laptop(tmp_path, "personnet/table4/pixels", recompute="all") for _ in range(2))
+    list(first.work())
+    assert list(second.work()) == []
+    assert len(trained) == 5
+
+
 @contextmanager
 def held_elsewhere(folder, recipe):
     """Another process is at the run of `recipe`."""
