@@ -178,7 +178,9 @@ def gains_at_twice(paper: Paper, results: Results) -> dict[str, float]:
     for row in paper.rows:
         for once, twice in zip(results.get(row.key, ()), results.get(f"{DOUBLED}/{row.key}", ()), strict=False):
             before, after = (value(trial, FIRST, "mean_ap") for trial in (once, twice))
-            if row.recipe.steps and twice.run is not None and before is not None and after is not None:
+            if before is None or after is None or _start_apart(once, twice):
+                continue
+            if row.recipe.steps and twice.run is not None:
                 gains[twice.run.name] = after - before
     return gains
 
@@ -204,7 +206,7 @@ def _doubled(claim: Claim, pair: tuple[str, str], results: Results) -> tuple[flo
     rows = [*pair, *(f"{DOUBLED}/{key}" for key in pair)]
     for trials in zip(*(results.get(key, ()) for key in rows), strict=False):
         scores = [value(trial, FIRST, claim.measure) for trial in trials]
-        if None not in scores:
+        if None not in scores and not _start_apart(trials[0], trials[2]):
             found.append((scores[0] - scores[1], scores[2] - scores[3]))  # type: ignore[operator]
     if not found:
         return None
@@ -222,7 +224,7 @@ def _judge(paper: Paper, claim: Claim, results: Results) -> Verdict | str:
             parts.append(UNRUN)
             continue
         if not all(comparable(a, b, FIRST, FIRST) for a, b in both):
-            return f"no verdict: {first} and {second} differ in data or profile"
+            return f"no verdict: {first} and {second} differ in data, profile or number of devices"
         for key, trial in ((first, both[0][0]), (second, both[0][1])):
             if why := _otherwise(paper.row(key), trial):
                 return f"no verdict: {why}"

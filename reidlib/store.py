@@ -166,10 +166,11 @@ class Run:
 
 
 class Trial(NamedTuple):
-    """One trial of a table row: its run (None: not run), and one settings per evaluation of the row."""
+    """One trial of a table row: its run (None: not run), one settings per evaluation of the row, and its number."""
 
     run: Run | None
     settings: tuple[EvaluationSettings, ...] = ()
+    number: int = 0
 
     def metrics(self, column: int) -> dict[str, float] | None:
         """The metrics of one column group, None where they are missing."""
@@ -320,8 +321,8 @@ class RunStore:
     def adopt(self, folder: Path) -> Run | None:
         """A copy in the store of a run's folder from elsewhere, None where that stays which the store has.
 
-        An undamaged one stays unless the one from elsewhere has all of its evaluations and more. DamagedRunError says
-        what is wrong with the folder.
+        An undamaged one stays unless the one from elsewhere has all of its evaluations and files, weights too, and more
+        evaluations. DamagedRunError says what is wrong with the folder.
         """
         record = self._read(folder, fresh=True).record
         if folder.name != f"{record['recipe']['system']}-{record['fingerprint'][:12]}":
@@ -329,8 +330,10 @@ class RunStore:
         with self.lock(folder.name):
             there = (root / folder.name for root in self.folders if (root / folder.name).exists())
             ours = next((run for path in there if (run := self._open(path)) is not None), None)
-            if ours is not None and not record["evaluations"].keys() > ours.record["evaluations"].keys():
-                return None
+            if ours is not None:
+                files = {path.name for path in folder.iterdir()} >= {path.name for path in ours.folder.iterdir()}
+                if not (files and record["evaluations"].keys() > ours.record["evaluations"].keys()):
+                    return None
             return self._read(self._place(self.home, folder.name, lambda part: _copy(folder, part)))
 
     def _paths(self) -> list[Path]:

@@ -306,7 +306,8 @@ class Study:
     def trial(self, row: Row, trial: int, profile: str) -> Trial:
         """One trial of a row as tables want it."""
         run = self.find(row, trial, profile)
-        return Trial(None) if run is None else Trial(run, self.settings(row, trial, profile))
+        settings = () if run is None else self.settings(row, trial, profile)
+        return Trial(run, settings, trial)
 
 
 def ancestors(recipe: Recipe) -> list[Recipe]:

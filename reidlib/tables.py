@@ -117,24 +117,24 @@ def value(trial: Trial, column: int, name: str) -> float | None:
 
 
 def collapsed(trials: Sequence[Trial]) -> list[int]:
-    """Which trials, by number, ended with all pictures in one point.
+    """The numbers of the trials that ended with all pictures in one point.
 
     The hardest triplets then lose exactly the margin, and hardly a held-out picture finds its person.
     """
     found = []
-    for number, trial in enumerate(trials):
+    for trial in trials:
         margin = trial.run and dict(trial.run.record["recipe"].get("objective_options", ())).get("margin")
         if margin and {"triplet", "accuracy"} <= set(history := trial.run.history):  # type: ignore[union-attr]
             end = history.iloc[-1]
             if abs(end.triplet / margin - 1) < 0.01 and end.accuracy < 0.1:
-                found.append(number)
+                found.append(trial.number)
     return found
 
 
 def collapses(rows: Iterable[Row], results: Results) -> str:
     """A sentence that names the trials of rows that are `collapsed`; empty without any."""
     found = {row.label: numbers for row in rows if (numbers := collapsed(results.get(row.key, ())))}
-    named = (f"{label} (trial{'s' * (len(which) > 1)} {_ranges(which)})" for label, which in found.items())
+    named = (f"{label} ({_numbered('trial', which)})" for label, which in found.items())
     return f"{COLLAPSES} In some trainings all features became one point: {'; '.join(named)}." if found else ""
 
 
@@ -247,7 +247,7 @@ def _notes(sheet: _Sheet, frame: pd.DataFrame, group: str | None) -> list[str]:
 def _shown_in(trial: Trial, row: Row, columns: Set["Column"]) -> Trial:
     """The trial with those of its evaluations that stand in some columns."""
     indices = [index for column, index in _scored(row).items() if column in columns]
-    return Trial(trial.run, tuple(trial.settings[index] for index in indices if index < len(trial.settings)))
+    return trial._replace(settings=tuple(trial.settings[index] for index in indices if index < len(trial.settings)))
 
 
 def _deviations(rows: Sequence[Row]) -> list[str]:
@@ -434,12 +434,13 @@ def provenance(groups: Iterable[Sequence[Trial]]) -> str:
     seeds = sorted({record["recipe"].get("seed", 0) for record in records})
     dates = sorted({record["date"] for record in records})
     smoke = any(record.get("profile") == "smoke" for record in records)
+    where = f" ({_numbered('world', worlds)})" if worlds else ""
     line = (
         f"{'Smoke runs only show that the code runs; these numbers mean nothing. ' if smoke else ''}"
-        f"Measured on {data}{f' (worlds {_ranges(worlds)})' if worlds else ''}, "
+        f"Measured on {data}{where}, "
         f"profile {_joined(record.get('profile', '') for record in records)}, "
-        f"{_asked(item.queries for trial in trials for item in trial.settings)}seeds {_ranges(seeds)}; "
-        f"{_joined(record.get('device', 'unknown device') for record in records)}; "
+        f"{_asked(item.queries for trial in trials for item in trial.settings)}{_numbered('seed', seeds)}; "
+        f"{_joined(map(_device, records))}; "
         f"{dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}"
     )
     precision = _joined(record["precision"] for record in records)
@@ -447,6 +448,11 @@ def provenance(groups: Iterable[Sequence[Trial]]) -> str:
     packages = _joined(packages.format(**record["versions"]) for record in records)
     commits = _joined(record.get("commit") or "unknown" for record in records)
     return Shown(f"{line}.", full=f"{line}; {precision}; {packages}; commit {commits}.")
+
+
+def _device(record: Mapping[str, Any]) -> str:
+    count = record.get("devices", 1)
+    return f"{f'{count} × ' if count > 1 else ''}{record.get('device', 'unknown device')}"
 
 
 def _asked(queries: Iterable[int | None]) -> str:
@@ -461,11 +467,11 @@ def _joined(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(text for text in texts if text))
 
 
-def _ranges(numbers: Sequence[int]) -> str:
-    """ "0-4" for consecutive numbers, else "0, 2, 5"."""
+def _numbered(noun: str, numbers: Sequence[int]) -> str:
+    """ "worlds 0-4" of consecutive numbers, else "worlds 0, 2, 5"; of one "world 3"."""
     if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
-        return f"{numbers[0]}-{numbers[-1]}"
-    return ", ".join(map(str, numbers))
+        return f"{noun}s {numbers[0]}-{numbers[-1]}"
+    return f"{noun}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def synthetic(data: Data) -> bool:
@@ -502,17 +508,19 @@ def scored_on(trial: Trial, column: int) -> EvaluationSettings:
 
 
 def comparable(a: Trial, b: Trial, column: int, other: int) -> bool:
-    """Whether two trials were run, on the same images and, where both took steps, at the same profile.
+    """Whether two trials were run, on the same images and, where both took steps, alike (`same_training`).
 
     What takes no steps is one run for all profiles.
     """
     if a.run is None or b.run is None:
         return False
     images = [scored_on(trial, at) if at < len(trial.settings) else None for trial, at in ((a, column), (b, other))]
-    return images[0] == images[1] and same_profile(a.run, b.run)
+    return images[0] == images[1] and same_training(a.run, b.run)
 
 
-def same_profile(a: Run, b: Run) -> bool:
-    """Whether two runs are of one profile; what takes no steps is one run for all."""
+def same_training(a: Run, b: Run) -> bool:
+    """Whether two runs are of one profile on as many devices, each of which adds images to a step; what takes no steps
+    is one run for all.
+    """
     trained = [run.record for run in (a, b) if run.record["recipe"].get("steps", Recipe.steps)]
-    return len({record.get("profile") for record in trained}) < 2
+    return len({(record.get("profile"), record.get("devices", 1)) for record in trained}) < 2

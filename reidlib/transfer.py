@@ -17,7 +17,7 @@ from reidlib.papers.orderings import Ordering, Printed
 from reidlib.recipe import EvaluationSettings
 from reidlib.robustness import NUISANCES, PLAIN, TABLE, USUAL, rank1
 from reidlib.store import Run, Trial
-from reidlib.tables import HEADINGS, Results, measure, printed_values, same_profile, scored_on, value
+from reidlib.tables import HEADINGS, Results, measure, printed_values, same_training, scored_on, value
 from reidlib.verdicts import cluster_variance, score
 
 AGREES, DISAGREES, OPEN, NOT_RUN = "agrees", "disagrees", "undecided", "not run"
@@ -107,7 +107,7 @@ def compare(
             if None in scores or None in (first.run, second.run):
                 continue
             settings = [_images(scored_on(t, column)) for t, column in zip((first, second), columns, strict=True)]
-            if settings[0] == settings[1] and same_profile(first.run, second.run):
+            if settings[0] == settings[1] and same_training(first.run, second.run):
                 differences.append(scores[0] - scores[1])  # type: ignore[operator]
                 where = where or _counterpart(settings[0])
         printed = [printed_number(one, item.measure) for one in item.printed]

@@ -98,6 +98,18 @@ def test_a_run_with_fewer_evaluations_gives_way_to_one_with_more(
     assert [run.settings for run in other.runs()] == [more.settings]
 
 
+def test_a_run_does_not_give_way_to_one_that_lacks_its_files(store: RunStore, other: RunStore, tmp_path: Path) -> None:
+    """Its weights, say, which `pack` leaves out where they are large; more scores do not make up for them."""
+    one = np.array([1])
+    scores = Evaluation.from_frame(pd.DataFrame({"query": [0], "ap": [0.5], "first_hit": [0], "inp": [0.5]}))
+    save(store, 0).add_evaluation(EvaluationSettings(), scores, Split("query", (Path("1.jpg"),), one, one, one))
+    ours = save(other, 0).with_table("robustness", pd.DataFrame({"rank": [1]}))
+    before = contents(ours)
+    pack(store, tmp_path / "runs.tar", MIB)
+    assert list(unpack(other, tmp_path / "runs.tar")) == [f"{ours.name}: is here already, and stays"]
+    assert contents(ours) == before
+
+
 @pytest.mark.filterwarnings("ignore:run .* is damaged")
 def test_a_damaged_run_gives_way_to_a_sound_one(store: RunStore, other: RunStore, tmp_path: Path) -> None:
     sound = save(store, 0)

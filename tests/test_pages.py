@@ -181,7 +181,7 @@ def test_where_numbers_are_from_stands_below_the_other_notes_and_changes_no_tabl
     text = str(show(table, of=[[Trial(run, (SETTINGS[0],)), Trial(None)]]))
     assert text.splitlines()[-2:] == [
         "A note.",
-        "Measured on plaza small (worlds 0), profile laptop, all queries, seeds 0; a CPU; 2026-01-02.",
+        "Measured on plaza small (world 0), profile laptop, all queries, seed 0; a CPU; 2026-01-02.",
     ]
     assert table.attrs["notes"] == ["A note."]
     assert str(show(table)) == str(show(table, of=[[Trial(None)]]))  # of no run there is nothing to say

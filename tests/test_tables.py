@@ -78,7 +78,7 @@ def make(tmp_path: Path) -> Make:
                     "measures": {"mean_accuracy": score},
                 },
             )
-            found.append(Trial(run, settings))
+            found.append(Trial(run, settings, trial))
         return found
 
     return trials
@@ -295,7 +295,7 @@ def test_a_part_says_nothing_of_rows_that_are_scored_elsewhere(make: Make) -> No
     }
     paper = Paper("hagn", "HAGN", (market, other, extra), (), PAPER.profiles)
     on_market, on_duke = (frame.attrs["notes"] for frame in by_dataset(paper, "Table VI", results).values())
-    assert on_market[0].startswith("Measured on plaza small (worlds 0), profile laptop, all queries, seeds 0;")
+    assert on_market[0].startswith("Measured on plaza small (world 0), profile laptop, all queries, seed 0;")
     assert on_duke[0].startswith("Measured on campus small (worlds 0, 1), profile laptop, 50 or all queries a trial,")
     assert "Extra: few steps." in on_duke
     assert "Extra: few steps." not in on_market
@@ -336,7 +336,7 @@ def test_means_over_collapsed_trainings_are_flagged_and_named(make: Make) -> Non
     claims = claims_table(replace(PAPER, rows=(*ROWS, longer)), results)
     assert claims.loc["beats", "measured effect"] == "+0.0 ‡"
     assert claims.loc["beats", "at twice the length"] == "-10.0 → -10.0 ‡"
-    assert claims.attrs["notes"][-1] == f"{said.removesuffix('.')}; PersonNet, twice the steps (trial 0)."
+    assert claims.attrs["notes"][-1] == f"{said.removesuffix('.')}; PersonNet, twice the steps (trial 3)."
 
 
 def test_claims_on_synthetic_data_are_about_mechanisms(make: Make) -> None:
@@ -425,7 +425,12 @@ def test_few_replicates_saturated_baselines_and_smoke_runs_have_no_verdict(make:
     smoke = {"table4/a": make(A, scores, profile="smoke"), "table4/b": make(B, scores, profile="smoke")}
     assert claims_table(PAPER, smoke).loc["beats", "verdict"].startswith("no verdict: smoke")
     mixed = {"table4/a": make(A, scores), "table4/b": make(B, scores, profile="gpu")}
-    assert "differ in data or profile" in claims_table(PAPER, mixed).loc["beats", "verdict"]
+    assert "differ in data, profile or number of devices" in claims_table(PAPER, mixed).loc["beats", "verdict"]
+    several = {"table4/a": make(A, scores), "table4/b": make(B, scores)}
+    for trial in several["table4/a"]:
+        assert trial.run is not None
+        trial.run.record["devices"] = 4  # four times the images a step
+    assert "number of devices" in claims_table(PAPER, several).loc["beats", "verdict"]
     # What takes no steps is one run for all profiles, under the name of the first that made it.
     ready = mixed | {"table4/b": make(replace(B, steps=0), [score / 2 for score in scores], profile="gpu")}
     assert claims_table(PAPER, ready).loc["beats", "verdict"].startswith("mechanism supported")
@@ -452,7 +457,7 @@ def test_a_claim_may_compare_two_ways_to_score_one_model(make: Make) -> None:
     trials, other = make(A, [0.30, 0.31, 0.32, 0.30, 0.31]), []
     ids = np.arange(1, QUERIES + 1)
     queries = Split("query", tuple(Path(f"{index}.jpg") for index in ids), ids, np.ones(QUERIES), ids)
-    for run, settings in trials:
+    for run, settings, _ in trials:
         assert run is not None
         scores = run.evaluation(settings[0])
         assert scores is not None
@@ -489,6 +494,28 @@ def test_rows_trained_for_twice_as_long_can_take_a_verdict_back(make: Make) -> N
     assert got["at twice the length"] == "+3.0 → +3.0, not run"
     results |= {"doubled/table4/a": [Trial(None)]}
     assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
+
+
+def test_twice_the_length_counts_only_from_the_same_pre_training(make: Make) -> None:
+    rows = {"table4/a": A, "table4/b": B}
+    results = {key: make(recipe, [0.30, 0.31, 0.32, 0.30, 0.31]) for key, recipe in rows.items()}
+    results |= {f"doubled/{key}": make(recipe, [0.40]) for key, recipe in rows.items()}
+    for key, weights in (
+        ("table4/a", "one"),
+        ("table4/b", "one"),
+        ("doubled/table4/a", "1"),
+        ("doubled/table4/b", "1"),
+    ):
+        trial = results[key][0]
+        assert trial.run is not None
+        trial.run.record["parent_weights"] = weights
+    assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
+    assert twice_as_long(PAPER, results) == "No row has been trained for twice as long yet."
+    for key in rows:
+        trial = results[f"doubled/{key}"][0]
+        assert trial.run is not None
+        trial.run.record["parent_weights"] = "one"
+    assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "+0.0 → +0.0"
 
 
 def test_a_reversal_contradicts_also_where_another_part_is_not_run(make: Make) -> None:
