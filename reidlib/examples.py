@@ -115,15 +115,15 @@ def attention_examples(model: ReIDModel, benchmark: Benchmark, device: str = "cp
     if not hasattr(model, "responses") or not len(rows):
         return {}
     images = np.array(pixels(split, model.image_size))[rows]  # (N, 3, 3, H, W)
-    if "map_a" not in model.compare(*(model.encode(model_input(images[:1, 0], device)) for _ in range(2))):
+    if "map_a" not in model.compare(*(model(model_input(images[:1, 0], device))["encoding"] for _ in range(2))):
         return {}
     asked = np.array([benchmark.query.paths.index(split.paths[row]) for row in rows[:, 0]])
     truth = np.array([benchmark.gallery.paths.index(split.paths[row]) for row in rows[:, 1]])
     found = rank_list(model, benchmark, asked, len(benchmark.gallery), device=device, progress=False)
     nearest = np.array(pixels(benchmark.gallery.take(found.gallery_index[:, 0]), model.image_size))
     images = np.concatenate([images, nearest[:, None]], 1)
-    query = model.encode(model_input(images[:, 0], device))
-    compared = [model.compare(query, model.encode(model_input(images[:, other], device))) for other in (1, 2, 3)]
+    query, *others = (model(model_input(images[:, number], device))["encoding"] for number in range(4))
+    compared = [model.compare(query, other) for other in others]
     maps = [torch.stack([pair["map_a"], pair["map_b"]], 1) for pair in compared]
     wrong_before = ((found.gallery_index != truth[:, None]).cumprod(1) * ~found.correct).sum(1)
     return {

@@ -418,11 +418,11 @@ def _measures(model: ReIDModel, history: pd.DataFrame, benchmark: Benchmark, dev
 def _apart(model: ReIDModel, benchmark: Benchmark, device: str) -> dict[str, float]:
     """How much of what should be larger on pairs of two people belongs to these; 0.5 where it tells nothing."""
     a, b, same = pair_images(benchmark, model, 200, device)
-    if not {"difference", "attention"} & model.compare(model.encode(a[:2]), model.encode(b[:2])).keys():
+    if not {"difference", "attention"} & model.compare(*(model(images[:2])["encoding"] for images in (a, b))).keys():
         return {}
     apart: dict[str, list[torch.Tensor]] = {}
     for rows in tiles(len(a), 50):
-        compared = model.compare(model.encode(a[rows]), model.encode(b[rows]))
+        compared = model.compare(*(model(images[rows])["encoding"] for images in (a, b)))
         if "difference" in compared:  # the mean squared response of the difference layer
             energy = compared["difference"].float().square().mean((1, 2, 3))
             apart.setdefault("difference_energy_share", []).append(energy)

@@ -309,6 +309,24 @@ def test_responses_show_both_attentions() -> None:
     assert found["Identification attention"].shape == found["Siamese attention"].shape == (2, 2, 1, 6, 2)
 
 
+def test_maps_are_kept_only_where_attention_ranks() -> None:
+    """Of PCB they are 33 times as large as the feature; of a gallery they would not fit the memory of a GPU."""
+    images = torch.rand(3, 3, 96, 32)
+    with torch.no_grad():
+        ranked, alone = casn().encode(images), casn(attention=False).encode(images)
+    assert set(ranked.tensors) == {"maps", "feature"}
+    assert set(alone.tensors) == {"feature"}
+    assert torch.equal(ranked.feature, alone.feature)
+
+
+def test_a_query_without_any_counted_image_has_finite_distances_with_candidates() -> None:
+    model = casn(candidates=2)
+    with torch.no_grad():
+        encoded = model.encode(torch.rand(4, 3, 96, 32))
+        counted = torch.tensor([[True] * 4, [False] * 4])
+        assert model.distance(encoded[:2], encoded, counted).isfinite().all()
+
+
 def test_mistakes_name_what_is_allowed() -> None:
     for options, message in (
         ({"base": "pbc"}, "did you mean 'pcb'"),

@@ -72,7 +72,7 @@ def test_examples_of_attention_are_of_their_pairs_and_ranks(plaza_tiny):
     count = len(arrays["example_rank"])
     assert 0 < count <= 8
     assert arrays["example_images"].shape == (count, 4, 3, 96, 32)
-    encoded = [model.encode(torch.from_numpy(arrays["example_images"][:, at]) / 255) for at in range(4)]
+    encoded = [model(torch.from_numpy(arrays["example_images"][:, at]) / 255)["encoding"] for at in range(4)]
     for pair in range(3):
         compared = model.compare(encoded[0], encoded[1 + pair])
         for image, name in enumerate(("map_a", "map_b")):

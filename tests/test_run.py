@@ -151,8 +151,8 @@ def test_a_part_of_the_people_is_a_part_where_the_split_sets_people_aside_too(tm
 
 def test_shares_are_those_of_pairs_of_two_people(monkeypatch):
     class Fake:
-        def encode(self, images):
-            return images
+        def __call__(self, images):
+            return {"encoding": images}
 
         def compare(self, a, b):
             return {"difference": a.view(-1, 1, 1, 1), "attention": a}

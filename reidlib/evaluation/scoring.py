@@ -156,6 +156,8 @@ class _Scorer:
         self.training = self.model.training
         self.model.to(self.device).eval()
         self.files = tempfile.TemporaryDirectory(prefix="reidlib-encodings-")
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # what training left reserved is room for encodings
         return self
 
     def __exit__(self, *error: object) -> None:

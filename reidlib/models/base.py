@@ -36,7 +36,7 @@ class Encoding:
         return len(next(iter(self.tensors.values())))
 
     def __getitem__(self, index: Any) -> "Encoding":
-        if isinstance(index, int):
+        if isinstance(index, int | np.integer):
             index = slice(index, index + 1 or None)
         return Encoding(**{name: tensor[index] for name, tensor in self.tensors.items()})
 
@@ -148,7 +148,7 @@ class ReIDModel(nn.Module, ABC):
 
     def as_printed(self, images_a: Tensor, images_b: Tensor) -> Any:
         """All that the paper's network computes for P pairs; where `compare` takes a shorter way, without it."""
-        return self.compare(self.encode(images_a), self.encode(images_b))
+        return self.compare(self(images_a)["encoding"], self(images_b)["encoding"])
 
     @torch.no_grad()
     def distance(self, queries: Encoding, gallery: Encoding, counted: Tensor | None = None) -> Tensor:
@@ -179,15 +179,20 @@ class ReIDModel(nn.Module, ABC):
 
 
 class Embedder(ReIDModel):
-    """A model whose encoding is one unit `vector` an image; the distance is 1 minus the cosine."""
+    """A model whose encoding is one unit `vector` an image; the distance is 1 minus the cosine.
+
+    All pairs are one matrix product a tile: a gallery that is too large for the device passes through it in parts.
+    """
+
+    tile = 4096
+    pairs_per_block = (4096**2, 4096**2)
 
     def compare(self, a: Encoding, b: Encoding) -> dict[str, Tensor]:
         return {"distance": 1 - (a.vector * b.vector).sum(1)}
 
-    @torch.no_grad()
-    def distance(self, queries: Encoding, gallery: Encoding, counted: Tensor | None = None) -> Tensor:
+    def block(self, queries: Encoding, gallery: Encoding) -> Tensor:
         with torch.autocast(self.mean.device.type, enabled=False):  # rounding to bf16 would tie neighbours
-            return 1 - queries.vector.to(self.mean) @ gallery.vector.to(self.mean).T
+            return 1 - queries.vector @ gallery.vector.T
 
 
 class Descriptor(Embedder):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reidlib.models.base import Encoding
+from reidlib.models.base import Encoding, tiles
 from reidlib.models.ide import Identification, TwoLayers
 
 # What each base is built with, where the options leave it open: CA-1, CA-3, Sec. 4 "Implementation Details".
@@ -63,8 +63,8 @@ class CASN(Identification):
     attention: rank by features and attention, or by features alone: for models whose BCE classifier is not trained.
     features: their distance is that of the "raw" f, or of "unit" vectors (CA-16).
     normalisation: of either term before they are summed: "row" maps the gallery images that count for a query to
-        [0, 1], "row-z" gives them mean 0 and deviation 1, "global" maps all pairs of one call to [0, 1], when
-        ranking those of up to 128 queries (CA-16).
+        [0, 1], "row-z" gives them mean 0 and deviation 1, "global" maps all pairs of one call to [0, 1]: those of
+        up to 128 queries on a full gallery, of all queries in a single-shot draw (CA-16).
     candidates: compare the attention of only so many gallery images a query, the nearest by features (CA-17); the
         others follow in that order.
     """
@@ -127,6 +127,11 @@ class CASN(Identification):
         logits = [head(f[:, part]) for part, head in enumerate(self.classifier)]
         return {"encoding": Encoding(maps=maps, feature=f), "logits": torch.stack(logits, 1)}
 
+    def encode(self, images: Tensor) -> Encoding:
+        """What ranking reads: the maps only where attention ranks, for they are 33 times as large as PCB's feature."""
+        encoding = super().encode(images)
+        return encoding if self.attention else Encoding(feature=encoding.feature)
+
     def attended(self, images: Tensor, labels: Tensor) -> dict[str, Any]:
         """`forward`, and "attention" (B, H, W): Grad-CAM of every image's score y_c of class `labels` (Sec. 3.1.2)."""
         maps, f = self.extract(images)
@@ -152,7 +157,8 @@ class CASN(Identification):
         """The named terms of P pairs, which `distance` normalises over a gallery and adds.
 
         "features" (P,): ||f1 - f2||. "attention" (P,): ||M*_m1 - M*_m2|| of Eq. 5. "distance" (P,): their plain sum,
-        for there is no gallery here. "logits" (P, 2): z = (different, same). "map_a", "map_b" (P, H, W): M1, M2.
+        for there is no gallery here. "logits" (P, 2): z = (different, same). "map_a", "map_b" (P, H, W): M1, M2. Of
+        encodings without maps nothing about attention.
         """
         with torch.autocast(a.feature.device.type, enabled=False):
             difference = a.feature.float().flatten(1) - b.feature.float().flatten(1)
@@ -160,9 +166,11 @@ class CASN(Identification):
             normed = self.verifier.norm(x)
             gate = self.verifier.gate(normed)
             logits = self.verifier.fc2(normed * gate)
+            features = torch.linalg.vector_norm(self._vector(a) - self._vector(b), dim=1)
+            if "maps" not in a.tensors:
+                return {"distance": features, "features": features, "logits": logits}
             alpha = self.indicator(x, gate, None if self.difference == "signed" else difference).view_as(a.feature)
             map_a, map_b = attention_map(alpha, a.maps), attention_map(alpha, b.maps)
-            features = torch.linalg.vector_norm(self._vector(a) - self._vector(b), dim=1)
             attention = self.profile_distance(map_a, map_b)
         return {
             "distance": features + attention if self.attention else features,
@@ -208,11 +216,9 @@ class CASN(Identification):
 
     @torch.no_grad()
     def terms(self, queries: Encoding, gallery: Encoding) -> dict[str, Tensor]:
-        """ "features" and "attention" of all pairs, (Q, G), as `compare` has them of aligned ones."""
-        return {
-            "features": self._feature_distance(queries, gallery),
-            "attention": self._attention_distance(queries, gallery),
-        }
+        """ "features" and, where it ranks, "attention" of all pairs, (Q, G), as `compare` has them of aligned ones."""
+        found = {"features": self._feature_distance(queries, gallery)}
+        return found | ({"attention": self._attention_distance(queries, gallery)} if self.attention else {})
 
     @torch.no_grad()
     def distance(self, queries: Encoding, gallery: Encoding, counted: Tensor | None = None) -> Tensor:
@@ -226,6 +232,7 @@ class CASN(Identification):
             return self._normalised(features, counted) + self._normalised(attention, counted)
         near = features.masked_fill(~counted, torch.inf).topk(min(self.candidates, len(gallery)), largest=False).indices
         among = torch.zeros_like(counted).scatter(1, near, True) & counted
+        among |= ~among.any(1, keepdim=True)  # a query without any counted image is not ranked
         attention = torch.zeros_like(features)
         for row, columns in enumerate(near):
             among_row = gallery[columns.to(gallery.feature.device)]
@@ -237,8 +244,13 @@ class CASN(Identification):
 
     def _feature_distance(self, queries: Encoding, gallery: Encoding) -> Tensor:
         with torch.autocast(self.mean.device.type, enabled=False):
-            q, g = (self._vector(encodings).to(self.mean) for encodings in (queries, gallery))
-            return torch.cdist(q, g, compute_mode="donot_use_mm_for_euclid_dist")  # mm loses the digits of near pairs
+            q, found = self._vector(queries.to(self.mean)), []
+            for columns in tiles(len(gallery), 4096):  # of a gallery that may not fit the device
+                g = self._vector(gallery[columns].to(self.mean))
+                found.append(
+                    torch.cdist(q, g, compute_mode="donot_use_mm_for_euclid_dist")
+                )  # mm loses near pairs' digits
+            return torch.cat(found, 1)
 
     def _attention_distance(self, queries: Encoding, gallery: Encoding) -> Tensor:
         with torch.autocast(self.mean.device.type, enabled=False):  # alpha hangs on signs

@@ -251,13 +251,11 @@ class HAGN(Embedder):
         """Gives "distance" (P,), 1 minus the cosine."""
         return {"distance": 1 - F.cosine_similarity(a.vector, b.vector)}
 
-    @torch.no_grad()
-    def distance(self, queries: Encoding, gallery: Encoding, counted: Tensor | None = None) -> Tensor:
-        # The released code adds an image's and its mirror image's features before it makes them unit (HA-4): encodings
-        # have their length, and it goes here.
-        with torch.autocast(self.mean.device.type, enabled=False):
-            q, g = queries.vector.to(self.mean), gallery.vector.to(self.mean)
-            return 1 - F.normalize(q) @ g.T / g.norm(dim=1).clamp_min(1e-12)
+    def prepare(self, encodings: Encoding) -> Encoding:
+        """Unit vectors: the released code adds an image's and its mirror image's features before it makes them unit, so
+        that encodings have their length (HA-4).
+        """
+        return Encoding(vector=F.normalize(encodings.vector))
 
     @torch.no_grad()
     def responses(self, images_a: Tensor, images_b: Tensor) -> dict[str, Tensor]:

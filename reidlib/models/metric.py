@@ -107,10 +107,9 @@ class Metric(Descriptor):
     def compare(self, a: Encoding, b: Encoding) -> dict[str, Tensor]:
         return {"distance": (a.vector - b.vector).square().sum(1)}
 
-    @torch.no_grad()
-    def distance(self, queries: Encoding, gallery: Encoding, counted: Tensor | None = None) -> Tensor:
+    def block(self, queries: Encoding, gallery: Encoding) -> Tensor:
         with torch.autocast(self.mean.device.type, enabled=False):
-            q, g = queries.vector.to(self.mean), gallery.vector.to(self.mean)
+            q, g = queries.vector, gallery.vector
             lengths = q.square().sum(1, keepdim=True) + g.square().sum(1)
             return torch.addmm(lengths, q, g.T, alpha=-2).clamp_min_(0)
 
