@@ -42,10 +42,10 @@ from reidlib.run import device_name
 from reidlib.training import Pixels, fit
 
 COLUMNS = (
-    *("preset", "domain", "world", "seed", "method", "rank1", "mean_ap", "queries", "gallery"),
+    *("preset", "domain", "size", "world", "seed", "method", "rank1", "mean_ap", "queries", "gallery"),
     *("seconds", "device", "date", "benchmark_version"),
 )
-KEY = ["preset", "domain", "world", "seed", "method"]
+KEY = ["preset", "domain", "size", "world", "seed", "method"]
 # Five epochs instead of the ten or more that would saturate it: a run stays under a minute on one core.
 SMALL_CNN = Recipe(
     system="smallcnn",
@@ -192,7 +192,7 @@ def measure(
     """All rows of one world at one preset; `erased` adds those on person-erased images."""
     benchmark = load(domain, root=root, size=size, world=world, preset=preset, workers=workers)
     whole = {part: pixels(getattr(benchmark, part)) for part in ("train", "query", "gallery")}
-    shared = {"preset": preset, "domain": domain, "world": world, "queries": int(benchmark.matched.sum())}
+    shared = {"preset": preset, "domain": domain, "size": size, "world": world, "queries": int(benchmark.matched.sum())}
     rows: list[dict[str, Any]] = []
 
     def add(method: str, scores: tuple[float, float], seconds: float, data: Benchmark, seed: int = 0) -> None:
@@ -248,9 +248,9 @@ def save(rows: Sequence[dict[str, Any]], path: Path) -> pd.DataFrame:
     table = pd.DataFrame([{**row, **stamp} for row in rows], columns=list(COLUMNS))
     if path.exists():
         table = pd.concat([pd.read_csv(path, dtype={"benchmark_version": str}), table])
-    order = {"preset": list(PRESETS).index, "domain": DOMAINS.index}
+    order = {"preset": list(PRESETS).index, "domain": DOMAINS.index, "size": list(SIZES).index}
     table = table.drop_duplicates(KEY, keep="last").sort_values(
-        ["preset", "domain", "world"], key=lambda column: column.map(order.get(column.name, int)), kind="stable"
+        ["preset", "domain", "size", "world"], key=lambda column: column.map(order.get(column.name, int)), kind="stable"
     )
     with whole(path) as part:
         table.to_csv(part, index=False)
@@ -265,9 +265,9 @@ def read(path: Path | None = None) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"benchmark_version": str})
 
 
-def summary(measured: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+def summary(measured: pd.DataFrame, methods: Sequence[str], size: str = "small") -> pd.DataFrame:
     """Mean ± standard deviation over runs, percent: a row a method, rank-1 and mAP by preset; sources as notes."""
-    chosen = measured[measured["method"].isin(methods)]
+    chosen = measured[measured["method"].isin(methods) & (measured["size"] == size)]
     presets = [preset for preset in PRESETS if preset in set(chosen["preset"])]
     columns = pd.MultiIndex.from_product([presets, ["rank-1", "mAP"]])
     table = pd.DataFrame("not run", index=list(methods), columns=columns)
@@ -281,7 +281,7 @@ def summary(measured: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
         dates, worlds = sorted(set(runs["date"])), runs.groupby("preset")["world"].nunique()
         when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
         many = ", ".join(f"{worlds[preset]} {preset}" for preset in presets if preset in worlds)
-        notes.append(f"{domain}, size small, worlds: {many}; drawing {version}; measured {when} on {device}.")
+        notes.append(f"{domain}, size {size}, worlds: {many}; drawing {version}; measured {when} on {device}.")
     table.attrs["notes"] = notes
     return table
 

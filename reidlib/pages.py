@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from reidlib.evaluation.protocols import interval
 from reidlib.recipe import EvaluationSettings
@@ -20,7 +19,7 @@ from reidlib.run import NotAvailable
 from reidlib.store import Trial
 from reidlib.study import Study
 from reidlib.tables import DIFFERENCE, NOT_RUN, QUOTED, Results, provenance, scored_on
-from reidlib.verdicts import score
+from reidlib.verdicts import score, t_half
 
 VERDICTS = ("contradicted", "supported")  # classes of book.css, looked for in this order
 LONG = 20  # characters from which a cell is a sentence, which may be broken
@@ -167,7 +166,7 @@ def estimate(
     means = np.array([scores.ap.mean() for _, scores in frames])
     mean, (low, high) = float(means.mean()), interval(joined.ap, clusters)
     if len(means) > 2:  # two say nothing of how far trials vary
-        half = float(stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / np.sqrt(len(means)))
+        half = t_half(means)
         low, high = float(np.fmin(low, mean - half)), float(np.fmax(high, mean + half))
     return Estimate(mean, low, high, len(means))
 

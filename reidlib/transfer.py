@@ -18,7 +18,7 @@ from reidlib.recipe import EvaluationSettings
 from reidlib.robustness import NUISANCES, PLAIN, TABLE, USUAL, rank1
 from reidlib.store import Run, Trial
 from reidlib.tables import HEADINGS, Results, measure, printed_values, same_training, scored_on, value
-from reidlib.verdicts import cluster_variance, score
+from reidlib.verdicts import cluster_variance, score, t_half
 
 AGREES, DISAGREES, OPEN, NOT_RUN = "agrees", "disagrees", "undecided", "not run"
 ANSWERS = (AGREES, DISAGREES, OPEN, NOT_RUN)
@@ -59,7 +59,7 @@ def half_width(spread: Spread | None, differences: Sequence[float]) -> float:
     """
     trials = len(differences)
     half = spread.half(trials) if trials and spread is not None else np.nan
-    own = float(stdtrit(trials - 1, 0.975)) * np.std(differences, ddof=1) / trials**0.5 if trials > 2 else np.nan
+    own = t_half(differences) if trials > 2 else np.nan
     return float(np.fmax(half, own))
 
 

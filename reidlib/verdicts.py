@@ -277,10 +277,16 @@ def printed_error(percent: float, trials: int) -> float:
     return 100 * float(np.sqrt(rate * (1 - rate) / trials))
 
 
+def t_half(values: Sequence[float] | np.ndarray) -> float:
+    """Half of the 95 % t interval of the mean of two values or more."""
+    values = np.asarray(values, float)
+    return float(stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
+
+
 def within_prediction(values: Sequence[float] | np.ndarray, printed: float) -> bool:
     """Whether a printed number lies in mean +- t s sqrt(1 + 1/R), where one more run of ours would."""
     values = np.asarray(values, float)
     if len(values) < 2:
         return False
-    half = stdtrit(len(values) - 1, (1 + LEVEL) / 2) * values.std(ddof=1) * np.sqrt(1 + 1 / len(values))
+    half = t_half(values) * np.sqrt(len(values) + 1)
     return bool(abs(printed - values.mean()) <= half)

@@ -81,16 +81,20 @@ def test_the_oracle_cannot_tell_twins_and_breaks_their_ties_at_random(benchmark:
 
 
 def test_measured_rows_replace_those_of_the_same_key(tmp_path: Path) -> None:
-    def row(world: int, method: str, rank1: float) -> dict[str, object]:
-        key = {"preset": "default", "domain": "plaza", "world": world, "seed": 0, "method": method}
+    def row(world: int, method: str, rank1: float, size: str = "small") -> dict[str, object]:
+        key = {"preset": "default", "domain": "plaza", "size": size, "world": world, "seed": 0, "method": method}
         return {**key, "rank1": rank1, "mean_ap": 0.1, "queries": 4, "gallery": 20, "seconds": 1.0}
 
     path = tmp_path / "difficulty.csv"
     difficulty.save([row(1, "histogram", 0.2), row(0, "histogram", 0.3)], path)
-    difficulty.save([row(1, "histogram", 0.4)], path)
+    difficulty.save([row(1, "histogram", 0.4), row(1, "histogram", 0.9, "tiny")], path)
     table = pd.read_csv(path)
     assert list(table.columns) == list(difficulty.COLUMNS)
-    assert table[["world", "rank1"]].to_numpy().tolist() == [[0, 0.3], [1, 0.4]]
+    assert table[["size", "world", "rank1"]].to_numpy().tolist() == [
+        ["tiny", 1, 0.9],
+        ["small", 0, 0.3],
+        ["small", 1, 0.4],
+    ]
     assert table["date"].notna().all()
     assert [item.name for item in tmp_path.iterdir()] == ["difficulty.csv"]
 
@@ -121,7 +125,14 @@ def test_scores_are_those_of_the_protocol(benchmark: Benchmark) -> None:
 
 def test_the_summary_gives_percent_with_spread_and_says_what_was_not_run() -> None:
     rows = [("easy", 0, 0.5), ("easy", 1, 0.6), ("hard", 0, 0.1)]
-    shared = {"domain": "plaza", "seed": 0, "device": "a CPU", "date": "2026-01-01", "benchmark_version": "1"}
+    shared = {
+        "domain": "plaza",
+        "size": "small",
+        "seed": 0,
+        "device": "a CPU",
+        "date": "2026-01-01",
+        "benchmark_version": "1",
+    }
     measured = pd.DataFrame(
         [{**shared, "preset": p, "world": w, "method": "cnn", "rank1": r, "mean_ap": r / 2} for p, w, r in rows]
     )
