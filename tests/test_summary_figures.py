@@ -90,6 +90,14 @@ def test_a_forest_draws_our_effect_and_the_printed_one_with_their_intervals(clai
     assert right > 3 + 1.96 * 2
 
 
+@pytest.mark.parametrize("effect", [1.0, 5.9, 17.0, 62.0, -99.0])
+def test_a_forest_has_a_tick_near_its_largest_effect(claims, effect):
+    (axes,) = figures.forest(claims.iloc[:1].assign(mean=effect, low=effect, high=effect, printed=NAN)).axes
+    left, right = axes.get_xlim()
+    assert left < axes.get_xticks().min() < axes.get_xticks().max() < right
+    assert abs(effect) < 2 * axes.get_xticks().max()
+
+
 def test_a_forest_without_a_run_is_a_forest_of_printed_effects(claims):
     (axes,) = figures.forest(claims.iloc[2:]).axes
     assert not named(axes, "effect")

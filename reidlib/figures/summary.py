@@ -37,7 +37,7 @@ OUTCOMES = {  # of a claim: colour, mark, hatch
     "preliminary": (SKY, "P", "---"),
     "not run": ("white", "", ""),
 }
-TICKS = (-30, -10, -3, -1, 0, 1, 3, 10, 30)  # of effects in points
+TICKS = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)  # of effects in points
 
 
 def outcome_bars(counts: pd.DataFrame) -> Figure:
@@ -106,7 +106,7 @@ def forest(claims: pd.DataFrame) -> Figure:
     axes.grid(False, axis="y")
     axes.set_xscale("symlog", linthresh=1, linscale=0.6)
     drawn = [np.abs(line.get_xdata()).max() for line in axes.lines if line.get_gid()]  # all but the lines of the page
-    reach = 1.25 * max([2.0, *drawn])
+    reach = 1.7 * max([2.0, *drawn])  # no effect is twice as far out as the last tick
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if abs(tick) <= reach]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
