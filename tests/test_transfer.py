@@ -294,3 +294,9 @@ def test_agreement_is_drawn_by_strength():
     axes = figures.agreement_curves(found, {"jitter": "boxes"}, {"jitter": 1.0}).axes[0]
     assert axes.lines[0].get_ydata().tolist() == [0.8, 1.0, 0.5]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(("lowest", "bottom"), [(-1.0, -1.05), (0.3, 0.0)])
+def test_an_order_that_turns_round_stays_on_the_axis(lowest, bottom):
+    found = pd.DataFrame({"knob": "jitter", "value": [0.0, 1.0, 2.0], "agreement": [1.0, lowest, np.nan]})
+    assert figures.agreement_curves(found, {"jitter": "boxes"}, {}).axes[0].get_ylim() == (bottom, 1.05)

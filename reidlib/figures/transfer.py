@@ -187,8 +187,8 @@ def by_category(
 def agreement_curves(found: pd.DataFrame, knobs: Mapping[str, str], usual: Mapping[str, float]) -> Figure:
     """How far the order of methods stays the same as one thing changes: a panel a knob, strengths across.
 
-    found: columns `knob`, `value`, `agreement` (1 is the same order). knobs: name -> title. usual: the strength
-    that the others are held against, a dotted line.
+    found: columns `knob`, `value`, `agreement` (1 is the same order, -1 the reverse). knobs: name -> title. usual:
+    the strength that the others are held against, a dotted line.
     """
     figure = Figure(figsize=(WIDTH, 2.1), layout="constrained")
     panels = figure.subplots(1, len(knobs), sharey=True, squeeze=False)[0]
@@ -202,7 +202,7 @@ def agreement_curves(found: pd.DataFrame, knobs: Mapping[str, str], usual: Mappi
             axes.axvline(list(line["value"]).index(usual[knob]), color=GREY, linestyle=":", linewidth=1, zorder=0)
         axes.set_title(textwrap.fill(title, 16), fontsize=8.5)
         axes.grid(False, axis="x")
-    panels[0].set_ylim(0, 1.05)
+    panels[0].set_ylim(min(0, found["agreement"].min() - 0.05), 1.05)
     panels[0].set_ylabel("rank correlation\nof the methods")
     figure.supxlabel("strength", fontsize=9)
     return figure
