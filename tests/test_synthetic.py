@@ -32,6 +32,7 @@ from reidlib.data.synthetic import (
     make,
     named_world,
     read_manifest,
+    render,
     visible_differences,
     world_seed,
 )
@@ -153,6 +154,21 @@ def test_groups_look_alike_and_strangers_do_not() -> None:
     same = np.mean([d for alike, d in pairs if alike])
     other = np.mean([d for alike, d in pairs if not alike])
     assert same < 0.75 * other
+
+
+def test_a_world_remembers_the_groups_last_asked_for_and_makes_the_others_up_again_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(render, "KEPT_GROUPS", 2)
+    scene = World("plaza", 6)
+    first, again = scene.identity(GROUP), scene.identity(2 * GROUP)
+    for person in (2 * GROUP + 1, GROUP, 3 * GROUP):
+        scene.identity(person)
+    assert list(scene._groups) == [1, 3]
+    assert scene.identity(GROUP) is first  # remembered
+    assert scene.identity(2 * GROUP) == again
+    assert scene.identity(2 * GROUP) is not again
+    assert list(scene._groups) == [1, 2]
 
 
 def test_worlds_share_neither_people_nor_cameras() -> None:

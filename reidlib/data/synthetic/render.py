@@ -16,6 +16,8 @@ from reidlib.data.synthetic.settings import DOMAINS, GROUP, Knobs, Rig, Stream, 
 from reidlib.data.synthetic.shot import BOXES, plan_shot
 from reidlib.names import choose
 
+KEPT_GROUPS = 1024  # look-alike groups that a world remembers, 30 MB: all of a data set of a published size
+
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
@@ -49,9 +51,13 @@ class World:
         if person < 1:
             raise ValueError(f"person {person} is nobody: people of a synthetic world are numbered from 1")
         group = self.group(person)
-        if group not in self._groups:
-            self._groups[group] = sample_group(self.seed, self.domain, group, self.knobs.lookalike)
-        return self._groups[group][person]
+        members = self._groups.pop(group, None)
+        if members is None:
+            members = sample_group(self.seed, self.domain, group, self.knobs.lookalike)
+            if len(self._groups) >= KEPT_GROUPS:
+                del self._groups[next(iter(self._groups))]  # the one not asked for the longest
+        self._groups[group] = members
+        return members[person]
 
     def camera(self, number: int) -> Camera:
         if not 1 <= number <= self.rig.cameras:
