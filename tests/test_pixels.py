@@ -223,6 +223,7 @@ def test_two_processes_decode_once(split, tmp_path):
 
 
 def test_the_cache_is_where_the_environment_says(split, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FEW", len(split))
     monkeypatch.setenv("REIDLIB_CACHE", str(tmp_path / "elsewhere"))
     pixels(split, (24, 12))
     assert len(left(tmp_path / "elsewhere")) == 1
@@ -234,6 +235,22 @@ def test_the_cache_is_where_the_environment_says(split, tmp_path, monkeypatch):
     monkeypatch.chdir(project / "notebooks")
     pixels(split, (24, 12))
     assert len(left(project / "build" / "cache")) == 1
+
+
+def test_few_images_are_decoded_without_a_file(split, tmp_path, monkeypatch):
+    monkeypatch.setenv("REIDLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 5 * 3 * 24 * 12)  # several chunks, the last one short
+    got = pixels(split, (24, 12))
+    assert got.dtype == np.uint8
+    assert not got.flags.writeable
+    assert np.array_equal(got, naive(split, 24, 12))
+    split.paths[2].write_bytes(b"")
+    with pytest.raises(ValueError, match=r"0002_c1\.png is empty"):
+        pixels(split, (24, 12))
+    split.paths[2].unlink()
+    with pytest.raises(FileNotFoundError, match=r"0002_c1\.png is not there"):
+        pixels(split, (24, 12))
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("size", [(0, 12), (24, -1), (24.0, 12)])

@@ -1,8 +1,9 @@
-"""Every image decoded and resized once, into one memory-mapped file."""
+"""Every image decoded and resized once, into one memory-mapped file; a few, without one."""
 
 import hashlib
 import os
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from reidlib.data.folders import cores, default_cache, writing
 from reidlib.data.splits import Split
 
+FEW = 200  # images that are decoded in a second, so that figures need leave no file each
 _CHUNK_BYTES = 32 << 20
 _MIN_SIDE_PX = 8
 
@@ -53,12 +55,12 @@ def pixels(
     cache: str | os.PathLike[str] | None = None,
     workers: int | None = None,
 ) -> np.ndarray:
-    """The split's images as a read-only memory-mapped uint8 array (N, 3, H, W), in the split's order.
+    """The split's images as a read-only uint8 array (N, 3, H, W), in the split's order, memory-mapped unless few.
 
-    image_size: (height, width) in pixels. cache: folder of the array files (default: `default_cache()`).
-    workers: decoding threads (default: all cores). Two processes asking at once decode once; a file of the wrong
-    size or shape is rebuilt; interrupted or on a full disk, nothing is left behind. ValueError names the images
-    that cannot be decoded, FileNotFoundError one that is gone.
+    image_size: (height, width) in pixels. cache: folder of the array files (default: `default_cache()`, and no file
+    for fewer than `FEW` images). workers: decoding threads (default: all cores). Two processes asking at once decode
+    once; a file of the wrong size or shape is rebuilt; interrupted or on a full disk, nothing is left behind.
+    ValueError names the images that cannot be decoded, FileNotFoundError one that is gone.
     """
     height, width = image_size
     if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
@@ -67,6 +69,10 @@ def pixels(
         raise ValueError(f"workers {workers!r}: decoding takes one thread or more")
     if not len(split):
         return np.empty((0, 3, height, width), np.uint8)
+    if cache is None and len(split) < FEW:
+        few = np.concatenate(list(_decoded(split, image_size, workers or cores())))
+        few.flags.writeable = False
+        return few
     folder = Path(cache).expanduser() if cache is not None else default_cache()
     # The digest names the images; order and modification times tell a reordered or repaired copy apart.
     state = "".join(f"{path}\0{time}\n" for path, (_, time) in zip(split.paths, split.stats(), strict=True))
@@ -95,10 +101,8 @@ def _sound(path: Path, shape: tuple[int, ...]) -> bool:
     return found == shape and dtype == np.uint8 and not fortran and whole
 
 
-def _build(split: Split, target: Path, shape: tuple[int, ...], workers: int) -> None:
-    """Decode in threads (Pillow lets go of the interpreter lock), write in order, rename when complete."""
-    part = target.with_name(target.name + ".part")
-    size = (shape[2], shape[3])
+def _decoded(split: Split, size: tuple[int, int], workers: int) -> Iterator[np.ndarray]:
+    """The images in portions (B, 3, H, W), decoded in threads (Pillow lets go of the interpreter lock), in order."""
     step = max(1, _CHUNK_BYTES // (3 * size[0] * size[1]))
     bad: list[str] = []
 
@@ -109,26 +113,33 @@ def _build(split: Split, target: Path, shape: tuple[int, ...], workers: int) -> 
             bad.append(str(error))
             return None
 
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        warnings.catch_warnings(action="ignore"),  # Pillow's remarks on odd metadata and palettes
+        tqdm(total=len(split), desc=f"decode {split.name}", unit="image", delay=1, disable=None) as bar,
+    ):
+        for start in range(0, len(split), step):
+            images = list(pool.map(one, split.paths[start : start + step]))
+            if not bad:
+                yield np.ascontiguousarray(np.stack([image for image in images if image is not None]))
+            bar.update(len(images))
+    if bad:
+        first, *others = sorted(bad)
+        more = f" (so are {len(others)} more, such as {others[0].split(' ', 1)[0]})" if others else ""
+        raise ValueError(first + more)
+
+
+def _build(split: Split, target: Path, shape: tuple[int, ...], workers: int) -> None:
+    """Write the images in order, and rename when complete."""
+    part = target.with_name(target.name + ".part")
     try:
-        with (
-            part.open("wb") as file,
-            ThreadPoolExecutor(workers) as pool,
-            warnings.catch_warnings(action="ignore"),  # Pillow's remarks on odd metadata and palettes
-            tqdm(total=len(split), desc=f"decode {split.name}", unit="image", delay=1, disable=None) as bar,
-        ):
+        with part.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for start in range(0, len(split), step):
-                images = list(pool.map(one, split.paths[start : start + step]))
-                if not bad:
-                    file.write(np.ascontiguousarray(np.stack([image for image in images if image is not None])).data)
-                bar.update(len(images))
+            for images in _decoded(split, (shape[2], shape[3]), workers):
+                file.write(images.data)
             file.flush()
             os.fsync(file.fileno())
-        if bad:
-            first, *others = sorted(bad)
-            more = f" (so are {len(others)} more, such as {others[0].split(' ', 1)[0]})" if others else ""
-            raise ValueError(first + more)
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
