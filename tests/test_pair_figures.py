@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 from helpers import texts
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from reidlib import figures
 
@@ -30,6 +31,22 @@ def test_both_maps_of_a_pair_lie_over_their_images_on_one_scale(pairs):
             assert above.get_extent() == below.get_extent() == [0, 16, 32, 0]
     assert grid[1, 0].get_ylabel() == f"two people\n0 to {maps[1].max():.2g}"
     assert [axes.get_title() for axes in grid[0]] == ["probe", "its map", "gallery", "its map"]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7])
+def test_the_bar_has_the_colours_that_maps_have_over_a_white_picture(share):
+    maps = np.full((1, 2, 1, 1), share)
+    maps[0, 1] = 1
+    figure = figures.paired_maps(np.full((1, 2, 32, 16, 3), 255, np.uint8), maps, ["one"])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = np.asarray(canvas.buffer_rgba())
+
+    def colour(axes, x, y):
+        across, up = axes.transAxes.transform((x, y))
+        return drawn[len(drawn) - int(up), int(across), :3].astype(int)
+
+    assert np.abs(colour(figure.axes[1], 0.5, 0.5) - colour(figure.axes[4], 0.5, share)).max() <= 3
 
 
 def test_a_blank_map_is_drawn(pairs):

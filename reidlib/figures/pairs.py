@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from reidlib.figures.look import WIDTH, bare
@@ -38,8 +39,10 @@ def paired_maps(images: Any, maps: Any, labels: Sequence[str]) -> Figure:
         row[0].set_ylabel(f"{label}\n0 to {top:.2g}")
     for axes, title in zip(grid[0], ("probe", "its map", "gallery", "its map"), strict=True):
         axes.set_title(title)
-    scale = ScalarMappable(Normalize(0, 1), "inferno")
-    figure.colorbar(scale, ax=list(grid.flat), label="share of the row's largest value", pad=0.02, aspect=25)
+    over_white = 1 - COVER + COVER * colormaps["inferno"](np.linspace(0, 1, 256))[:, :3]
+    scale = ScalarMappable(Normalize(0, 1), ListedColormap(over_white))
+    label = "share of the row's largest value (colours over white)"
+    figure.colorbar(scale, ax=list(grid.flat), label=label, pad=0.02, aspect=25)
     return figure
 
 
