@@ -283,6 +283,18 @@ def test_categories_say_how_many_people_stand_behind_them():
     assert len([line for line in axes.lines if line.get_gid() == "interval"]) == 1
 
 
+def test_swatches_lie_between_the_axis_and_the_names_and_hide_nothing():
+    found = pd.DataFrame({"mean": [0.5, 0.02], "low": [0.4, np.nan], "high": [0.6, np.nan], "people": [12, 3]})
+    figure = figures.by_category(found, xlabel="x", ylabel="y", mean=0.4, swatches=["#000000", "#ffffff"])
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [line.get_window_extent() for line in axes.lines if line.get_gid() == "swatch"]
+    names = [tick.get_window_extent() for tick in axes.get_xticklabels()]
+    for box, name in zip(boxes, names, strict=True):
+        assert name.y1 < box.y0 < box.y1 < axes.get_window_extent().y0
+        assert name.x0 < (box.x0 + box.x1) / 2 < name.x1
+
+
 def test_counts_of_methods_stand_beside_what_chance_would_give():
     axes = figures.right_by_how_many([3, 1], [2.5, 1.5]).axes[0]
     assert [bar.get_height() for bar in axes.patches] == [3, 1]

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from reidlib.figures.look import BLACK, BLUE, GREY, PALE, VERMILLION, WIDTH, look, one_panel
 
@@ -162,7 +163,7 @@ def by_category(
     """A mean with its interval for each category, the number of people below its name, and a line at the mean of all.
 
     found: index the category; columns `mean`, `low`, `high` (fractions), `people`. swatches: a colour a category, drawn
-    below the axis as what it stands for.
+    between the axis and its name.
     """
     figure, axes = one_panel(2.9)
     axes.axhline(100 * mean, color=GREY, linestyle=":", linewidth=1.2)
@@ -172,8 +173,11 @@ def by_category(
         axes.plot(x, 100 * one["mean"], "o", color=BLUE, markersize=6, gid="mean")
     axes.set_xticks(range(len(found)), [f"{name}\n{n}" for name, n in zip(found.index, found["people"], strict=True)])
     if swatches is not None:
+        below = axes.get_xaxis_transform() + ScaledTranslation(0, -11 / 72, figure.dpi_scale_trans)
+        style: dict[str, Any] = {"mec": BLACK, "mew": 0.5, "ms": 11, "transform": below, "clip_on": False}
         for x, colour in enumerate(swatches):
-            axes.plot(x, 0.05, "s", color=colour, mec=BLACK, mew=0.5, ms=11, transform=axes.get_xaxis_transform())
+            axes.plot(x, 0, "s", color=colour, **style, gid="swatch")
+        axes.tick_params(axis="x", length=0, pad=20)  # names lie below the swatches
     axes.grid(False, axis="x")
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.6, len(found) - 0.4), ylim=(0, 100))
     handles = [
