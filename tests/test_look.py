@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidlib.data import load
+from reidlib.data import load, look
 from reidlib.data.look import appearance, images_per_camera, images_per_person, people_images, present
 
 COLOURS = {1: (100, 50, 0), 2: (120, 70, 20)}
@@ -65,3 +65,12 @@ def test_present_datasets_are_found_and_refused_ones_named(own, copy_of, tmp_pat
     for camera in "ab":
         Image.new("RGB", (48, 128)).save(tmp_path / f"cam_{camera}" / "portrait.bmp")
     assert "cannot read person and camera from portrait.bmp" in present(tmp_path)[1]["VIPeR"]
+
+
+def test_present_titles_keep_their_numbers_whole_and_leave_out_how_people_are_divided(monkeypatch):
+    def refused(name, root):
+        raise ValueError(name)
+
+    monkeypatch.setattr(look, "load", refused)
+    titles = set(present(".")[1])
+    assert {"Market-1501 with 500,000 distractors", "CUHK01", "VIPeR", "CUHK03, labeled boxes, 1,160/100/100"} <= titles

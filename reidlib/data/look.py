@@ -20,7 +20,7 @@ def present(root: str | os.PathLike[str]) -> tuple[dict[str, Benchmark], dict[st
     found: dict[str, Benchmark] = {}
     refused, known = {}, set()
     for name, dataset in registry.DATASETS.items():
-        title = dataset.title.split(",")[0] if dataset.layout != "cuhk03" else dataset.title
+        title = dataset.title.split(", ")[0] if dataset.layout != "cuhk03" else dataset.title
         try:
             benchmark = load(name, root=root)
         except FileNotFoundError:
