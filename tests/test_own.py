@@ -161,6 +161,7 @@ def test_a_pattern_without_images(tmp_path):
         ("path,person,camera\n", FileNotFoundError, r"labels\.csv lists no image; paths are below"),
         ("path,person,camera\na.jpg,1,1\nb.jpg,1,\n", ValueError, r"labels\.csv, line 3: camera is empty; give"),
         ("path,person,camera\na.jpg,1,1\nb.jpg,1\n", ValueError, r"line 3: camera is empty"),
+        ("path,person,camera\n\na.jpg,1,1\n\n\nb.jpg,1,\n", ValueError, r"line 6: camera is empty"),
         ("path,person,camera,split\na.jpg,1,1,test\n", ValueError, r"line 2: split 'test'; choose from train, query"),
         ("path,person,camera\na.jpg,1,1\na.jpg,1,2\n", ValueError, r"line 3: a\.jpg is listed twice; remove one"),
         ("path,person,camera\nc.jpg,1,1\n", FileNotFoundError, r"lists 1 images that are not there, such as .*c\.jpg"),

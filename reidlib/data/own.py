@@ -92,17 +92,17 @@ def _table(table: Path, folder: Path) -> Rows:
                 " path,person,camera,split"
             )
         names, seen, rows = ["path", "person", "camera", *(["split"] if "split" in columns else [])], set[str](), Rows()
-        for number, line in enumerate(lines, 2):
+        for line in lines:
             values = [(line[name] or "").strip() for name in names]
             path, person, camera, part = [*values, ""][:4]
             if "" in values:
                 raise ValueError(
-                    f"{table}, line {number}: {names[values.index('')]} is empty; give every image a value"
+                    f"{table}, line {lines.line_num}: {names[values.index('')]} is empty; give every image a value"
                 )
             if part and part not in PARTS:
-                raise ValueError(f"{table}, line {number}: split {part!r}; choose from {', '.join(PARTS)}")
+                raise ValueError(f"{table}, line {lines.line_num}: split {part!r}; choose from {', '.join(PARTS)}")
             if path in seen:
-                raise ValueError(f"{table}, line {number}: {path} is listed twice; remove one of its lines")
+                raise ValueError(f"{table}, line {lines.line_num}: {path} is listed twice; remove one of its lines")
             seen.add(path)
             rows.append((folder / path, person, camera, part))
     gone = [row[0] for row in rows if not row[0].is_file()]
