@@ -1,7 +1,7 @@
 """Big galleries: features larger than memory, compared in tiles; exact search, and approximate search through FAISS.
 
-Features are rows of a NumPy array, a memory-mapped file among them, float16 or wider. Similarity is the inner product,
-for unit vectors the cosine, and the distance 1 minus it.
+Features are rows of a NumPy array, a memory-mapped file among them, float16 or float32; wider ones are rounded to
+float32. Similarity is the inner product, for unit vectors the cosine, and the distance 1 minus it.
 """
 
 from collections.abc import Iterator
