@@ -131,6 +131,7 @@ def test_without_faiss_one_sentence_says_what_to_do(monkeypatch):
         (lambda q, g: (q[:, :-1], g), r"queries of shape \(5, 31\) and a gallery of \(30, 32\)"),
         (lambda q, g: (q, g[0]), "with one D"),
         (lambda q, g: (q, g[:0]), "with one D"),
+        (lambda q, g: (q[:0], g), "no query was given; give at least one"),
         (lambda q, g: (q, g, 0), "k=0 for a gallery of 30"),
         (lambda q, g: (q, g, 31), "k=31 for a gallery of 30"),
         (lambda q, g: (q, np.where(np.arange(30)[:, None] == 7, np.inf, g)), "gallery images 0 to 29 have NaN"),

@@ -44,9 +44,11 @@ def search(queries: np.ndarray, gallery: np.ndarray, k: int = 10, *, progress: b
 
     queries: (Q, D). gallery: (G, D). A tile's float32 products, whose rounding is bounded, decide which pairs are worth
     a float64 product; that one decides. Products of float16 unit vectors are exact in float64. ValueError: shapes that
-    do not fit, a `k` beyond the gallery, features that are NaN or infinite.
+    do not fit, no query, a `k` beyond the gallery, features that are NaN or infinite.
     """
     _check(queries, gallery)
+    if not len(queries):
+        raise ValueError("no query was given; give at least one")
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k={k} for a gallery of {len(gallery)}; give from 1 to as many as there are")
     best = [_Best(queries[rows], k) for rows in tiles(len(queries), ROWS)]
