@@ -415,6 +415,10 @@ def test_impossible_numbers_are_refused(world: World, tmp_path: Path) -> None:
         world.jpeg(8, 0, 0)
     with pytest.raises(ValueError, match="numbered from 1"):
         world.jpeg(0, 1, 0)
+    for size in ((1024, 512), (512, 1024), (0, 64)):
+        with pytest.raises(ValueError, match=rf"no image of {size[0]} x {size[1]} pixels .*: give 1 to 1023 a side"):
+            world.render(8, 1, 0, size)
+    assert world.render(8, 1, 0, (1023, 1)).pixels.shape == (1023, 1, 3)
     with pytest.raises(ValueError, match="workers=0"):
         make("plaza", "micro", tmp_path, workers=0)
     with pytest.raises(ValueError, match="world -1"):

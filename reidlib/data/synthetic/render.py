@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from reidlib.data.synthetic.camera import Camera, photograph, sample_camera, sensor_grain
+from reidlib.data.synthetic.camera import GRAIN_SIDE, Camera, photograph, sample_camera, sensor_grain
 from reidlib.data.synthetic.canvas import Canvas, Point
 from reidlib.data.synthetic.figure import OCCLUDER, OTHER_PERSON
 from reidlib.data.synthetic.identity import Identity, sample_group
@@ -81,8 +81,8 @@ class World:
     ) -> Rendering:
         """Image number `index` of a person under a camera (from 1).
 
-        `size` is (height, width) in pixels, by default the rig's. `labeled` boxes are tight as drawn by hand,
-        `partial` ones cut the person badly; `erase_person` draws all the rest of the same image.
+        `size` is (height, width), by default the rig's, below 1,024 pixels. `labeled` boxes are tight as drawn by
+        hand, `partial` ones cut the person badly; `erase_person` draws all the rest of the same image.
         """
         image, quality, rendering = self._draw(person, camera, index, size, _box(labeled, partial), erase_person)
         pixels = np.asarray(Image.open(io.BytesIO(_encode(image, quality))).convert("RGB"))
@@ -107,6 +107,10 @@ class World:
         self, person: int, camera_number: int, index: int, size: tuple[int, int] | None, box: str, erase_person: bool
     ) -> tuple[Image.Image, int, Rendering]:
         size = size or self.rig.image_size
+        if not all(0 < side < GRAIN_SIDE for side in size):
+            raise ValueError(
+                f"no image of {size[0]} x {size[1]} pixels can be drawn: give 1 to {GRAIN_SIDE - 1} a side"
+            )
         camera, who = self.camera(camera_number), self.identity(person)
         same_frame = self.rig.same_shots and box == "labeled"
         key = (person, camera_number, index, BOXES.index("detected" if same_frame else box))
