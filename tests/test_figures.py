@@ -122,6 +122,8 @@ def test_bars_stand_at_their_numbers_and_show_their_counts():
     axes = figure.axes[0]
     assert [(bar.get_x() + bar.get_width() / 2, bar.get_height()) for bar in axes.patches] == [(2, 5), (4, 1)]
     assert {"5", "1", "differences", "people"} <= set(texts(figure))
+    with pytest.raises(ValueError, match="nothing was counted; give at least one number"):
+        figures.bars(pd.Series(dtype=int), xlabel="differences", ylabel="people")
 
 
 def test_panels_of_bars_have_axes_of_their_own():
@@ -134,8 +136,9 @@ def test_panels_of_bars_have_axes_of_their_own():
         assert bars == series.to_dict()
     assert shown[1].get_ylim()[1] > 200 > shown[0].get_ylim()[1]
     assert {"camera", "images"} <= set(texts(figure))
-    with pytest.raises(ValueError, match="give at least one panel"):
-        figures.bar_panels({}, xlabel="camera", ylabel="images")
+    for nothing in ({}, {"few": pd.Series(dtype=int)}):
+        with pytest.raises(ValueError, match="give at least one panel"):
+            figures.bar_panels(nothing, xlabel="camera", ylabel="images")
 
 
 def test_borders_and_marks_of_a_rank_list_agree_with_its_correctness():
@@ -228,6 +231,8 @@ def test_a_contact_sheet_keeps_every_image_and_takes_channels_first():
     assert {*"abcde", "x", "y"} <= set(texts(figure))
     with pytest.raises(ValueError, match="5 images and 2 labels"):
         figures.contact_sheet(images, ["a", "b"])
+    with pytest.raises(ValueError, match="no image was given; give at least one"):
+        figures.contact_sheet(images[:0])
 
 
 def test_a_people_sheet_puts_each_person_in_a_column_and_each_camera_in_a_row(tmp_path):

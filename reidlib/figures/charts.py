@@ -147,6 +147,8 @@ def dots(frame: pd.DataFrame, x: str, y: str, by: str, *, ylabel: str = "") -> F
 
 def bars(counts: "pd.Series[int]", *, xlabel: str, ylabel: str) -> Figure:
     """How often each whole number occurs: a bar a number, its count on top; `counts` by number."""
+    if counts.empty:
+        raise ValueError("nothing was counted; give at least one number")
     figure, axes = one_panel(2.6)
     drawn = axes.bar(counts.index.to_numpy(), counts.to_numpy(), color=BLUE, width=0.8)
     axes.bar_label(drawn, fontsize=8, padding=1)
@@ -159,8 +161,8 @@ def bars(counts: "pd.Series[int]", *, xlabel: str, ylabel: str) -> Figure:
 
 def bar_panels(counts: "Mapping[str, pd.Series[int]]", *, xlabel: str, ylabel: str, columns: int = 3) -> Figure:
     """`bars` of several things, a panel with axes of its own each, titled by their names; without numbers on top."""
-    if not counts:
-        raise ValueError("nothing was counted; give at least one panel")
+    if not counts or any(series.empty for series in counts.values()):
+        raise ValueError("nothing was counted; give at least one panel, and in each at least one number")
     rows = -(-len(counts) // columns)
     figure = Figure(figsize=(WIDTH, 1.7 * rows + 0.3), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -178,6 +178,8 @@ def _images(images: Any) -> np.ndarray:
         array = np.moveaxis(array, -3, -1)
     if array.ndim < 3 or array.shape[-1] != 3:
         raise ValueError(f"images have shape {array.shape}; give (..., height, width, 3) or channels first")
+    if not array.size:
+        raise ValueError("no image was given; give at least one")
     if array.dtype.kind == "f":
         array = (array.clip(0, 1) * 255).round()
     return array.astype(np.uint8)
