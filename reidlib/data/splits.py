@@ -132,8 +132,7 @@ class Benchmark:
 
     def _refuse_overlap(self, one: str, first: Split, other: str, second: Split) -> None:
         for label, what in (("person_ids", "people"), ("groups", "look-alike groups")):
-            both = np.intersect1d(getattr(first, label), getattr(second, label))
-            both = both[both > 0]
+            both = np.intersect1d(*(getattr(split, label)[split.person_ids > 0] for split in (first, second)))
             if len(both):
                 raise ValueError(
                     f"{self.name}: {len(both)} {what} are in {one} and in {other}, such as"
@@ -230,7 +229,8 @@ def union(splits: list[Split]) -> Split:
         offset = 0
         for split in splits:
             values = getattr(split, label)
-            parts.append(np.where(values > 0, values + offset, values) if label != "camera_ids" else values + offset)
+            moved = (split.person_ids > 0) | (label == "camera_ids")  # junk and distractors stay nobody
+            parts.append(np.where(moved, values + offset, values))
             offset += int(values.max()) + 1
     paths = tuple(path for split in splits for path in split.paths)
     joined = {label: np.concatenate(parts) for label, parts in labels.items()}
