@@ -264,10 +264,24 @@ def test_a_part_map_paints_each_class_and_names_only_those_that_occur():
     for number in (0, 2):
         colour = [round(255 * value) for value in matplotlib.colors.to_rgb(PART_COLOURS[number])]
         assert (below[parts == number] == colour).all()
-    assert {"background", "hair"} <= set(texts(figure))
-    assert "head" not in texts(figure)
+    assert {"A: background", "C: hair"} <= set(texts(figure))
+    assert "B: head" not in texts(figure)
     with pytest.raises(ValueError, match="differ"):
         figures.part_map(np.zeros((8, 4, 3), np.uint8), parts[:4], ["background", "head", "hair"])
+
+
+def test_a_part_map_has_the_letter_of_its_class_in_every_region_that_is_large_enough():
+    parts = np.zeros((2, 64, 32), int)
+    parts[0, 10:20, 2:8], parts[0, 10:20, 20:28], parts[0, 30, 2] = 2, 2, 2  # two arms, and a speck
+    figure = figures.part_map(np.zeros((2, 64, 32, 3), np.uint8), parts, ["background", "head", "arm"])
+    axes = figure.axes[0]
+    canvas = np.asarray(axes.images[0].get_array())
+    letters = [(text.get_text(), *map(int, text.get_position())) for text in axes.texts]
+    assert sorted(letter for letter, *_ in letters) == ["A", "A", "C", "C"]
+    for letter, x, y in letters:
+        colour = matplotlib.colors.to_rgb(PART_COLOURS["ABC".index(letter)])
+        np.testing.assert_allclose(canvas[y, x] / 255, colour, atol=0.01)
+    assert {x // 16 for letter, x, _ in letters if letter == "C"} == {0, 1}
 
 
 def test_a_schematic_has_its_boxes_and_arrows_from_side_to_side():

@@ -1,5 +1,6 @@
 """Figures made of images: rank lists, layer responses, contact sheets, part maps, maps over images."""
 
+import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from scipy import ndimage
 
 from reidlib.figures.look import BLACK, BLUE, GREY, VERMILLION, WIDTH, bare
 
@@ -27,6 +29,9 @@ PART_COLOURS = (
     "#CFCFCF",
     "#FFFFFF",
 )
+LETTERS = string.ascii_uppercase  # of the classes of a part map
+ROOM = 0.042  # radius of the smallest region that holds a letter, of the image's width
+BRIGHT = 128  # mean of a colour from which letters on it are black
 RIGHT: tuple[str, Any, str] = (BLUE, "solid", "✓")
 WRONG: tuple[str, Any, str] = (VERMILLION, (0, (2, 1.2)), "✗")
 HIGHEST = 7.5  # inches
@@ -158,15 +163,30 @@ def contact_sheet(
 def part_map(images: Any, parts: Any, names: Sequence[str]) -> Figure:
     """Images over their part maps: (N, H, W, 3) uint8 and (N, H, W) class numbers, or one of each.
 
-    names: the classes, by number. Only classes that occur are in the legend.
+    names: the classes, by number. Only classes that occur are in the legend. A region that is large enough carries its
+    class's letter.
     """
     array, classes = _images(images), np.asarray(parts)
     array, classes = array.reshape(-1, *array.shape[-3:]), classes.reshape(-1, *classes.shape[-2:])
     if array.shape[:3] != classes.shape:
         raise ValueError(f"images {array.shape} and part maps {classes.shape} differ; give maps of the images' size")
     colours = (np.array([to_rgb(colour) for colour in PART_COLOURS]) * 255).round().astype(np.uint8)
-    figure, _, _ = _sheet(np.stack([array, colours[classes]]), beside=1.2)
-    handles = [Patch(facecolor=PART_COLOURS[part], edgecolor=GREY, label=names[part]) for part in np.unique(classes)]
+    figure, axes, place = _sheet(np.stack([array, colours[classes]]), beside=1.4)
+    for index, one in enumerate(classes):
+        left, top = place(1, index)
+        for part in np.unique(one):
+            inside = np.pad(one == part, 1)
+            regions, count = ndimage.label(inside)
+            depth = ndimage.distance_transform_edt(inside)  # pixels to the region's edge
+            for y, x in ndimage.maximum_position(depth, regions, range(1, count + 1)):
+                if depth[y, x] >= ROOM * one.shape[1]:
+                    colour = BLACK if colours[part].mean() >= BRIGHT else "white"
+                    where = (left + x - 1, top + y - 1)
+                    axes.text(*where, LETTERS[part], color=colour, ha="center", va="center", fontsize=5.5)
+    handles = [
+        Patch(facecolor=PART_COLOURS[part], edgecolor=GREY, label=f"{LETTERS[part]}: {names[part]}")
+        for part in np.unique(classes)
+    ]
     figure.legend(handles=handles, loc="outside right upper")
     return figure
 
