@@ -27,7 +27,6 @@ PART_COLOURS = (
     "#2FA25A",
     "#8C8C8C",
     "#CFCFCF",
-    "#FFFFFF",
 )
 LETTERS = string.ascii_uppercase  # of the classes of a part map
 ROOM = 0.042  # radius of the smallest region that holds a letter, of the image's width
