@@ -22,6 +22,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from reidlib.data.folders import cores
+from reidlib.data.layout import MANIFEST
 from reidlib.data.synthetic.layouts import LAYOUTS
 from reidlib.data.synthetic.plan import Plan, PlannedImage
 from reidlib.data.synthetic.render import World
@@ -37,7 +38,6 @@ from reidlib.data.synthetic.settings import (
 from reidlib.files import whole
 from reidlib.names import choose
 
-MANIFEST = "manifest.json"
 DRAWN = ".drawn"  # where images lie until they are packed
 FORMATS = {".png": "PNG", ".bmp": "BMP"}
 CHUNK = 64  # images a worker draws at a time, at least: whole people
