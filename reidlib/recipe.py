@@ -85,16 +85,14 @@ class Schedule:
     """A factor on the learning rate over training progress in [0, 1].
 
     constant: 1. step: the factor of the last (progress, factor) point passed. cosine: from 1 to 0.
-    poly: (1 - progress) ** `power`. inverse: (1 + `factor` progress) ** -`power`. plateau: `factor` once more
-    whenever the held-out accuracy has not risen for `patience` validations. Over the first `warmup` of progress
-    the factor is multiplied by a line from the first to the second of `warmup_factors`.
+    poly: (1 - progress) ** `power`. inverse: (1 + `factor` progress) ** -`power`. Over the first `warmup` of
+    progress the factor is multiplied by a line from the first to the second of `warmup_factors`.
     """
 
-    name: Literal["constant", "step", "cosine", "poly", "inverse", "plateau"] = "constant"
+    name: Literal["constant", "step", "cosine", "poly", "inverse"] = "constant"
     points: tuple[tuple[float, float], ...] = ()
     power: float = 0.5
     factor: float = 0.1
-    patience: int = 3
     warmup: float = 0.0
     warmup_factors: tuple[float, float] = (0.0, 1.0)
 

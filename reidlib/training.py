@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,12 +63,8 @@ def _mapped(split: Split, path: Path) -> Pixels:
     return Pixels(split, np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)))
 
 
-def learning_rate_factor(schedule: Schedule, progress: float, accuracies: Sequence[float] = ()) -> float:
-    """The factor on the learning rate at `progress` in [0, 1].
-
-    accuracies: the held-out accuracies so far, which only "plateau" reads: it depends on nothing else, so a
-    resumed training finds its rate again.
-    """
+def learning_rate_factor(schedule: Schedule, progress: float) -> float:
+    """The factor on the learning rate at `progress` in [0, 1]."""
     factor = 1.0
     if schedule.name == "step":
         factor = next((value for point, value in reversed(schedule.points) if progress >= point), 1.0)
@@ -78,13 +74,6 @@ def learning_rate_factor(schedule: Schedule, progress: float, accuracies: Sequen
         factor = (1 - progress) ** schedule.power
     elif schedule.name == "inverse":
         factor = (1 + schedule.factor * progress) ** -schedule.power
-    elif schedule.name == "plateau":
-        best, stalled = -math.inf, 0
-        for accuracy in accuracies:
-            stalled = 0 if accuracy > best else stalled + 1
-            best = max(best, accuracy)
-            if stalled == schedule.patience:
-                factor, stalled = factor * schedule.factor, 0
     if progress < schedule.warmup:
         low, high = schedule.warmup_factors
         factor *= low + (high - low) * progress / schedule.warmup
@@ -243,8 +232,7 @@ def _train(
     with bar, torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         for step in range(start, recipe.steps):
             share = step / recipe.steps
-            accuracies = [row["accuracy"] for row in rows if "accuracy" in row]
-            rate = recipe.optimiser.lr * learning_rate_factor(recipe.schedule, share, accuracies)
+            rate = recipe.optimiser.lr * learning_rate_factor(recipe.schedule, share)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["factor"]
             if recipe.optimiser.forget and step % recipe.optimiser.forget == 0:
@@ -274,7 +262,7 @@ def _train(
                         f" rate {rate:g}; lower the rate. Nothing was stored."
                     )
                 if validation is not None:
-                    # Of several processes the first one's: batch norms differ, and a rate may hang on it.
+                    # Of several processes the first one's: batch norms differ.
                     row["accuracy"] = fabric.broadcast(_accuracy(objective, validation))
                 row["seconds"] = spent + time.perf_counter() - began
                 rows.append(row)

@@ -39,7 +39,7 @@ CHANGES = {
     "sampling": Sampling(negatives=(1.0, 5.0)),
     "augment": (("translate", 0.04),),
     "optimiser": Optimiser("rmsprop", lr=2e-4, weight_decay=5e-4),
-    "schedule": Schedule("plateau"),
+    "schedule": Schedule("cosine"),
     "steps": 1001,
     "validation": 0.2,
     "validations": 10,
