@@ -205,19 +205,24 @@ def draw_people(split: Split, people: int, seed: int, name: str = "test") -> tup
     if len(groups) < 2:
         raise ValueError(f"{split.name}: cannot divide {len(groups)} look-alike group; at least two are needed")
     order = np.random.default_rng(seed).permutation(len(groups))
-    sums = [1]  # bit n of sums[i]: some of the last i groups of the order have n people together
-    for size in sizes[order[::-1]]:
-        sums.append(sums[-1] | sums[-1] << int(size))
-    attainable = [total for total in range(1, len(ids)) if sums[-1] >> total & 1]
-    missing = min(attainable, key=lambda total: abs(total - people))
-    drawn = []
-    for group, rest in zip(order, sums[-2::-1], strict=True):
-        left = missing - int(sizes[group])
-        if left >= 0 and rest >> left & 1:
-            drawn.append(groups[group])
-            missing = left
-    chosen = np.isin(split.groups, drawn)
+    nearest = sorted(range(1, len(ids)), key=lambda total: abs(total - people))
+    drawn = next(found for total in nearest if (found := adding_up(sizes[order], total)) is not None)
+    chosen = np.isin(split.groups, groups[order[drawn]])
     return split.take(~chosen), split.take(chosen, name)
+
+
+def adding_up(sizes: np.ndarray, total: int) -> list[int] | None:
+    """The places of sizes that add up to `total`, the first ones where that can be; None where none do."""
+    sums = [1]  # bit n of sums[i]: some of the last i sizes add up to n
+    for size in sizes[::-1]:
+        sums.append(sums[-1] | sums[-1] << int(size))
+    chosen, missing = [], total
+    for place, (size, rest) in enumerate(zip(sizes, sums[-2::-1], strict=True)):
+        left = missing - int(size)
+        if left >= 0 and rest >> left & 1:
+            chosen.append(place)
+            missing = left
+    return None if missing else chosen
 
 
 def union(splits: list[Split]) -> Split:

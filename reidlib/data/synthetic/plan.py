@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from reidlib.data.splits import adding_up
 from reidlib.data.synthetic.settings import CAMERAS, GROUP, SIZES, STRANGERS, Stream, generator
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"  # Market-1501's folders
@@ -73,17 +74,10 @@ def whole_groups(rng: np.random.Generator, groups: Sequence[int], people: int) -
     """
     numbers, sizes = np.unique(np.asarray(groups), return_counts=True)
     order = rng.permutation(len(numbers))
-    sums = [1]  # bit n of sums[-1 - i]: the last i groups can make n people
-    for group in order[::-1]:
-        sums.append(sums[-1] | sums[-1] << int(sizes[group]))
-    chosen, missing = set(), people
-    for group, rest in zip(order, sums[-2::-1], strict=True):
-        left = missing - int(sizes[group])
-        if left >= 0 and rest >> left & 1:
-            chosen.add(int(numbers[group]))
-            missing = left
-    if missing:
+    found = adding_up(sizes[order], people)
+    if found is None:
         raise ValueError(f"no whole groups have {people} people together: give another number")
+    chosen = set(numbers[order[found]].tolist())
     return [position for position, group in enumerate(groups) if int(group) in chosen]
 
 
