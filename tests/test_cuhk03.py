@@ -218,9 +218,7 @@ def test_a_missing_split_file(root):
 
 def test_a_person_in_both_splits(root):
     write_split(root / "cuhk03" / "cuhk03_new_protocol_config_labeled.mat", train_idx=np.arange(1, 8))
-    with pytest.raises(
-        ValueError, match=r"cuhk03-np-labeled: 1 people are in training and in the test set, such as \[2\]"
-    ):
+    with pytest.raises(ValueError, match=r"cuhk03-np-labeled: person 2 is both in training and in the test set"):
         load("cuhk03-np-labeled", root=root)
 
 

@@ -55,7 +55,7 @@ def test_a_half_unpacked_archive(tmp_path):
 
 def test_a_person_on_both_sides(tmp_path):
     write(tmp_path, [*FILES, "bounding_box_train/0005_c6_f0046985.jpg"])
-    with pytest.raises(ValueError, match=r"1 people are in training and in the test set, such as \[5\]"):
+    with pytest.raises(ValueError, match=r"person 5 is both in training and in the test set"):
         load("dukemtmc", root=tmp_path)
 
 

@@ -182,7 +182,7 @@ def test_500k_distractors(tmp_path, below):
 
 def test_a_person_on_both_sides(tmp_path):
     names = with_names(bounding_box_train=[*NAMES["bounding_box_train"], "0003_c4s1_000451_03.jpg"])
-    with pytest.raises(ValueError, match=r"market1501: 1 people are in training and in the test set, such as \[3\]"):
+    with pytest.raises(ValueError, match=r"market1501: person 3 is both in training and in the test set"):
         load_market1501(write(tmp_path, names))
 
 

@@ -148,6 +148,27 @@ def test_a_name_with_the_next_character_in_a_field_is_refused(tmp_path):
         load("folders", root=pattern(tmp_path, "{split}/{person}_c{camera}_*.jpg", [*STATED, "train/anna_c_c1_0.jpg"]))
 
 
+def test_a_person_on_two_sides_is_called_by_name(tmp_path):
+    files = [*STATED, "train/cleo_c1_9.jpg"]
+    said = (
+        r"pattern\.txt: person cleo is both in training and in the test set; move all images of a person to one side$"
+    )
+    with pytest.raises(ValueError, match=said):
+        load("folders", root=pattern(tmp_path / "one", "{split}/{person}_c{camera}_*.jpg", files))
+    files += ["validation/anna_c1_9.jpg", "gallery/0_c1_9.jpg"]
+    with pytest.raises(
+        ValueError, match=r"2 people are on two sides of the split, such as cleo in training and in the test set; move"
+    ):
+        load("folders", root=pattern(tmp_path / "two", "{split}/{person}_c{camera}_*.jpg", files))
+
+
+def test_a_folder_with_neither_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^no labels\.csv or pattern\.txt in .* or one level below; write one"):
+        load("folders", root=tmp_path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load("folders", root=tmp_path / "nowhere")
+
+
 def test_a_pattern_without_images(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no .* image beside pattern\.txt"):
         load("folders", root=pattern(tmp_path, "{person}_{camera}", []))

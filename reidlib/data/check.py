@@ -68,7 +68,8 @@ def check(
     except (ValueError, FileNotFoundError) as error:
         if name not in registry.DATASETS or layout or not top.is_dir():
             raise
-        return Report(f"{real.title} in {top}", None, (str(error),))
+        below = sorted(path for path in top.iterdir() if path.is_dir())
+        return Report(f"{real.title} in {top}", None, tuple(_unfinished([top, *below], real.layout)) or (str(error),))
     table = counts(benchmark, real.published)
     paths = sorted({path for split in splits(benchmark).values() for path in split.paths})
     files = _read(paths, deep)
@@ -81,10 +82,12 @@ def check(
         remarks.append(f"the counts are those of split 0 of {real.splits}; the others can be read too")
     if real.published is not None:
         remarks.append(str(real.published))
-    problems = [*_faults(files), *_lost(benchmark), *_listed_twice(benchmark)]
+    unfinished = _unfinished(benchmark.query.paths[0].parents[:3], real.layout)
+    problems = [*unfinished, *_faults(files), *_lost(benchmark), *_listed_twice(benchmark), *_few(benchmark)]
     if (benchmark.train.groups != benchmark.train.person_ids).any():
-        remarks.append("the images are drawn; the printed counts are those of the real dataset")
-    elif different := _different(table):
+        if real.published is not None:
+            remarks.append("the images are drawn; the printed counts are those of the real dataset")
+    elif not unfinished and (different := _different(table)):
         problems.append(
             f"{', '.join(different)}: unpack the archive again (for images of your own in this layout the printed"
             " counts mean nothing)"
@@ -207,6 +210,29 @@ def _lost(benchmark: Benchmark) -> list[str]:
             gone = [name for name in listed if not (folder / name).is_file()]
             return [f"{folder} lacks {len(gone):,} of its {len(listed):,} images: {some(gone, 3)}"] if gone else []
     return []
+
+
+def _unfinished(folders: Sequence[Path], layout: str) -> list[str]:
+    """The first of the folders that was being drawn in that layout when it was interrupted."""
+    for folder in folders:
+        made = manifest(folder)
+        if made.get("complete") is False and "domain" in made and made.get("layout", "market1501") == layout:
+            return [f"{folder}: this drawn copy is unfinished; call the same `data make` again"]
+    return []
+
+
+def _few(benchmark: Benchmark) -> list[str]:
+    """Splits with too few people to train: two with two images each make pairs, and as many are held out."""
+    least, why = (4, ", because two are held out") if benchmark.validation is None else (2, "")
+    problems = []
+    for split in (benchmark.train, *([] if benchmark.validation is None else [benchmark.validation])):
+        _, images = np.unique(split.person_ids[split.person_ids > 0], return_counts=True)
+        if (found := int((images > 1).sum())) < least:
+            problems.append(
+                f"people with two images each: {split.name} has {found}, and training needs at least {least}{why}; add"
+                " some"
+            )
+    return problems
 
 
 # -- copies ----------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from reidlib.data.splits import Benchmark, Split, draw_people, joined
 
 PATTERN, TABLE = (Layout("dataset of your own", "any", (), ((name,),)) for name in ("pattern.txt", "labels.csv"))
 PARTS = ("train", "query", "gallery", "validation")
+SIDES = {"train": "training", "query": "the test set", "gallery": "the test set", "validation": "validation"}
 Rows = list[tuple[Path, str, str, str]]  # image, person, camera, split or ""
 
 
@@ -33,7 +34,14 @@ def load_folders(root: str | Path) -> Benchmark:
 
     ValueError and FileNotFoundError name the line, file or label that is not understood, and say what would be.
     """
-    found = find(root, TABLE, PATTERN)
+    try:
+        found = find(root, TABLE, PATTERN)
+    except FileNotFoundError:
+        if not Path(root).expanduser().is_dir():
+            raise
+        raise FileNotFoundError(
+            f"no labels.csv or pattern.txt in {root} or one level below; write one (data/README.md, Your own images)"
+        ) from None
     rows = (_table if found.layout is TABLE else _matched)(found.parts[0], found.folder)
     files, people, cameras, parts = (list(column) for column in zip(*rows, strict=True))
     groups = look_alikes(found.folder)
@@ -41,6 +49,7 @@ def load_folders(root: str | Path) -> Benchmark:
     stated = np.array(parts)
     if not stated[0]:
         return _divided(everything)
+    _refuse_two_sides(found.parts[0], people, everything.person_ids, parts)
     train, query, gallery, validation = (everything.take(stated == part, part) for part in PARTS)
     for split in (train, query, validation):
         if (split.person_ids < 1).any():
@@ -49,6 +58,22 @@ def load_folders(root: str | Path) -> Benchmark:
                 " people from 1, or name them"
             )
     return Benchmark("folders", train, query, gallery, validation if len(validation) else None)
+
+
+def _refuse_two_sides(source: Path, names: Sequence[str], numbers: np.ndarray, parts: Sequence[str]) -> None:
+    """ValueError names the people, as they are called in `source`, who are on two sides of the split."""
+    sides: dict[int, dict[str, str]] = {}  # person -> side -> the name there
+    for name, number, part in zip(names, numbers.tolist(), parts, strict=True):
+        if number > 0:
+            sides.setdefault(number, {}).setdefault(SIDES[part], name)
+    both = [of for of in sides.values() if len(of) > 1]
+    if both:
+        first, second = [side for side in dict.fromkeys(SIDES.values()) if side in both[0]][:2]
+        name = both[0][first]
+        who = f"person {name} is both"
+        if len(both) > 1:
+            who = f"{len(both):,} people are on two sides of the split, such as {name}"
+        raise ValueError(f"{source}: {who} in {first} and in {second}; move all images of a person to one side")
 
 
 def _divided(everything: Split) -> Benchmark:

@@ -131,12 +131,13 @@ class Benchmark:
             )
 
     def _refuse_overlap(self, one: str, first: Split, other: str, second: Split) -> None:
-        for label, what in (("person_ids", "people"), ("groups", "look-alike groups")):
+        for label, what, several in (("person_ids", "person", "people"), ("groups", "look-alike group", "groups")):
             both = np.intersect1d(*(getattr(split, label)[split.person_ids > 0] for split in (first, second)))
             if len(both):
+                some = ", ".join(map(str, both[:5]))
+                which = f"{what} {some} is" if len(both) == 1 else f"{len(both):,} {several}, such as {some}, are"
                 raise ValueError(
-                    f"{self.name}: {len(both)} {what} are in {one} and in {other}, such as"
-                    f" {both[:5].tolist()}; each must be on one side only"
+                    f"{self.name}: {which} both in {one} and in {other}; each {what} must be on one side only"
                 )
 
     @cached_property
