@@ -1,6 +1,9 @@
 """The command line: `reidlib data|run|missing|measure|verify|keep|pack|unpack|notebook`."""
 
+import os
+import re
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reidlib.data import project_root
+from reidlib.names import choose
 
 if TYPE_CHECKING:  # which loads PyTorch: five seconds that `data make` and `--help` do without
     from reidlib.store import RunStore
@@ -27,7 +31,10 @@ def data_make(
     preset: Annotated[str, typer.Option(help="easy, default, hard, or one knob: jitter=2")] = "default",
     layout: Annotated[
         str,
-        typer.Option(help="whose files it looks like: market1501, dukemtmc, msmt17, cuhk03, cuhk01, viper or folders"),
+        typer.Option(
+            help="whose files it looks like: market1501, market1501-500k, dukemtmc, msmt17, cuhk03 (read as"
+            " cuhk03-labeled, cuhk03-np-detected and so on), cuhk01, viper or folders"
+        ),
     ] = "market1501",
     root: Root = None,
     workers: Annotated[int | None, typer.Option(help="processes (default: all cores)")] = None,
@@ -46,10 +53,19 @@ def data_check(
     size: str = "small",
     world: int = 0,
     preset: str = "default",
-    layout: Annotated[str, typer.Option(help="of drawn ones: the real dataset whose files they have")] = "",
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="of drawn ones: the dataset that they are read as, such as dukemtmc, or cuhk03-labeled of the files"
+            " that `data make --layout cuhk03` draws"
+        ),
+    ] = "",
     deep: Annotated[bool, typer.Option(help="decode every image too")] = False,
 ) -> None:
-    """Hold a dataset to its printed counts, and look for damaged files and for images on both sides; 1 if it fails."""
+    """Hold a dataset to its printed counts, and look for damaged files and for images on both sides.
+
+    Exit code 1 if something must be mended.
+    """
     from reidlib.data.check import check
 
     report = check(name, root, deep=deep, layout=layout, size=size, world=world, preset=preset)
@@ -87,6 +103,24 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 RunsDir = Annotated[str, typer.Option(help="read and write runs only there (default: build/runs beside data/runs)")]
 
 
+def _papers() -> list[str]:
+    """The papers that have rows to train."""
+    from reidlib.study import PAPERS, paper
+
+    return [key for key in PAPERS if paper(key).rows]
+
+
+def _refuse_unknown(profile: str, targets: list[str]) -> None:
+    """ValueError where a profile or a target's paper is none; what it offers can be trained."""
+    from reidlib.study import PAPERS, PROFILES
+
+    if profile not in PROFILES:
+        choose("profile", profile, PROFILES[1:])
+    for target in targets:
+        if target != "all" and (key := target.partition("/")[0]) not in PAPERS:
+            choose("paper", key, [*_papers(), "all"] if key == target else _papers())
+
+
 @app.command()
 def run(
     targets: Targets,
@@ -94,18 +128,27 @@ def run(
     dataset: Dataset = "synthetic",
     data_root: DataRoot = "",
     device: Device = "auto",
-    devices: Annotated[int, typer.Option(help="GPUs to train on, each with batches of its own", min=1)] = 1,
+    devices: Annotated[int, typer.Option(help="GPUs to train on, each with batches of its own")] = 1,
     seeds: Annotated[str, typer.Option(help="trials, e.g. '0,1'; default: each row's own")] = "",
-    recompute: Annotated[str, typer.Option(help="missing, core or all")] = "missing",
+    recompute: Annotated[
+        str,
+        typer.Option(
+            help="missing: runs that are not there; all: every run anew; core: anew the first trials of a chapter's few"
+            " main rows"
+        ),
+    ] = "missing",
     runs_dir: RunsDir = "",
     minutes: Annotated[float | None, typer.Option(help="begin no run after that many minutes")] = None,
 ) -> None:
-    """Train and evaluate the rows that the store does not hold yet, those first that decide the most.
+    """Train and evaluate the rows that build/runs and data/runs do not hold yet, those first that decide the most.
 
     Call it again to go on after an interruption; call it twice at once to use two cores.
     """
     from reidlib.queue import queue
+    from reidlib.study import RECOMPUTE
 
+    _refuse_unknown(profile, targets)
+    choose("recompute", recompute, RECOMPUTE[1:])
     todo = queue(
         targets,
         profile=profile,
@@ -116,11 +159,18 @@ def run(
         recompute=recompute,
         runs_dir=runs_dir,
     )
-    print(f"{', '.join(targets)}\n{todo.study.conditions()}\n  runs       {len(todo.jobs)}, {todo.time()}", flush=True)
+    lines = todo.work(minutes=minutes, devices=devices)
+    how_long = f", {todo.time()}" if todo.jobs else ""
+    print(f"{', '.join(targets)}\n{todo.study.conditions()}\n  runs       {len(todo.jobs)}{how_long}", flush=True)
     for sentence in todo.absent:
         print(f"  left out   {sentence}", flush=True)
-    for line in todo.work(minutes=minutes, devices=devices):
+    for line in lines:
         print(line, flush=True)
+    if not todo.jobs and recompute == "core":
+        print(f"nothing to do: none of the main rows is in {', '.join(targets)}; `--recompute all` trains others")
+    elif not todo.jobs:
+        which = "all other runs" if todo.absent else "all runs"
+        print(f"nothing to do: {which} are recorded; `--recompute all` or `--runs-dir FOLDER` trains them again")
 
 
 @app.command()
@@ -131,20 +181,21 @@ def missing(
     data_root: DataRoot = "",
     runs_dir: RunsDir = "",
 ) -> None:
-    """List the runs that the store does not hold, in the order in which `run` makes them."""
+    """List the runs that build/runs and data/runs do not hold, in the order in which `run` makes them."""
     from reidlib.queue import queue
 
+    _refuse_unknown(profile, targets)
     todo = queue(targets, profile=profile, dataset=dataset, data_root=data_root, runs_dir=runs_dir)
     for job in todo.jobs:
         print(job)
     for sentence in todo.absent:
         print(f"left out: {sentence}")
-    print(f"{len(todo.jobs)} missing, {todo.time()}")
+    print(f"{len(todo.jobs)} missing, {todo.time()}" if todo.jobs else "0 missing")
 
 
 @app.command()
 def measure(
-    target: Annotated[str, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW, e.g. mls/market")],
+    target: Annotated[str, typer.Argument(help="PAPER, PAPER/TABLE or PAPER/TABLE/ROW, e.g. mls/market; or all")],
     profile: Profile = "laptop",
     dataset: Dataset = "synthetic",
     data_root: DataRoot = "",
@@ -153,22 +204,32 @@ def measure(
 ) -> None:
     """Make again, from their weights, what figures show of stored runs, where their maps lie and what breaks them.
 
-    `keep` moves them back.
+    A run from data/runs is rewritten in build/runs; `keep` moves it back. Runs that came with git are left: it does not
+    carry weights.
     """
     from reidlib.robustness import OF
-    from reidlib.run import measure
+    from reidlib.run import NotAvailable, measure
     from reidlib.study import study
 
+    _refuse_unknown(profile, [target])
     key, _, select = target.partition("/")
-    chosen = study(key, profile=profile, dataset=dataset, data_root=data_root, device=device, runs_dir=runs_dir)
-    for job in chosen.jobs(select):
-        run = chosen.store.find(job.recipe) if job.keep in OF else None
-        if run is None:
-            continue
+    for one in _papers() if target == "all" else [key]:
+        chosen = study(one, profile=profile, dataset=dataset, data_root=data_root, device=device, runs_dir=runs_dir)
         try:
-            print(f"{job}: {measure(run, job.recipe, job.keep, chosen.data_root, chosen.device).folder}")
-        except FileNotFoundError as error:  # weights that git does not carry
-            print(f"{job}: left. {error}")
+            jobs = chosen.jobs(select)
+        except NotAvailable as error:
+            if target != "all":
+                raise
+            print(f"left out: {error}")
+            continue
+        for job in jobs:
+            run = chosen.store.find(job.recipe) if job.keep in OF else None
+            if run is None:
+                continue
+            try:
+                print(f"{job}: {measure(run, job.recipe, job.keep, chosen.data_root, chosen.device).folder}")
+            except FileNotFoundError as error:  # weights that git does not carry
+                print(f"{job}: left. {error}")
 
 
 def _store(runs_dir: str) -> "RunStore":
@@ -179,7 +240,7 @@ def _store(runs_dir: str) -> "RunStore":
 
 @app.command()
 def verify(runs_dir: RunsDir = "") -> None:
-    """Hash every file of the run store again; exit 1 if one has changed."""
+    """Hash every file of the runs in build/runs and data/runs again; exit code 1 if one has changed."""
     if runs_dir and not Path(runs_dir).expanduser().exists():
         raise ValueError(f"runs_dir={runs_dir!r}: there is no such folder")
     store = _store(runs_dir)
@@ -194,19 +255,23 @@ def verify(runs_dir: RunsDir = "") -> None:
 
 
 @app.command()
-def keep(names: Annotated[list[str], typer.Argument(help="runs to keep; 'all' for every one")]) -> None:
+def keep(
+    names: Annotated[
+        list[str], typer.Argument(help="runs to keep, by the names that `run` prints; 'all' for every one")
+    ],
+) -> None:
     """Move runs from build/runs to data/runs, where git carries them.
 
-    Runs whose figures show photographs stay, and of all also smoke runs, whose numbers mean nothing.
+    Runs whose figures may show photographs are left; `all` leaves smoke runs too, whose numbers mean nothing.
     """
     store, target = _store(""), project_root() / "data" / "runs"
     runs = {item.name: item for item in store.runs() if item.folder.parent == store.home}
     everything = names == ["all"]
     for name in sorted(runs) if everything else names:
         if name not in runs:
-            raise ValueError(f"{store.home} has no run {name!r}; `reidlib keep all` moves every run there")
+            raise ValueError(f"{store.home} has no run {name!r}; `reidlib keep all` moves all that may be kept")
         if runs[name].shows_photographs:
-            print(f"{name}: left. Its figures show photographs, which are not to be passed on")
+            print(f"{name}: left. It was made on files of a real dataset, so its figures may show photographs")
         elif everything and runs[name].record["profile"] == "smoke":
             print(f"{name}: left. It is a smoke run")
         else:
@@ -216,7 +281,9 @@ def keep(names: Annotated[list[str], typer.Argument(help="runs to keep; 'all' fo
 @app.command()
 def pack(
     out: Annotated[Path, typer.Argument(help="the archive to write, such as runs.tar")],
-    size: Annotated[float, typer.Option(help="MiB it may have; large weights are left out first")] = 16,
+    size: Annotated[
+        float, typer.Option(help="MiB it may have; where runs take more, large weights are left out first")
+    ] = 16,
     runs_dir: RunsDir = "",
 ) -> None:
     """Put the finished runs of build/runs into one file, for `unpack` on another machine."""
@@ -246,6 +313,7 @@ def notebook(
     """Execute one of the book's notebooks: `notebook NAME -p KEY VALUE ...`; unknown keys are refused."""
     from reidlib.book import execute
 
+    name = choose("notebook", name.removesuffix(".ipynb"), _notebooks())
     given, values = list(context.args), {}
     while given:
         if given[0] != "-p" or len(given) < 3:
@@ -256,12 +324,40 @@ def notebook(
     print(execute(source, out or project_root() / "build" / "notebooks" / f"{name}.ipynb", values))
 
 
+def _notebooks() -> list[str]:
+    """The book's notebooks by name."""
+    return sorted(path.stem for path in (project_root() / "notebooks").glob("*.ipynb"))
+
+
+def _sentence(error: Exception) -> str:
+    """What happened, in one sentence; the system's own errors name a file and a reason, and not what to do."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    if error.strerror != os.strerror(error.errno) or not isinstance(error.filename, str):
+        return re.sub(r"\[Errno \d+\] ", "", str(error))
+    path = Path(error.filename)  # or the hidden file that is written first, to be renamed
+    path = path.with_name(re.sub(r"^\.(.+)\.\d+(?:\.tmp|(\.ipynb))$", r"\1\2", path.name))
+    if path.exists() and not os.access(path, os.R_OK):
+        return f"{path} cannot be read: {error.strerror}; change its permissions or give another"
+    if isinstance(error, FileNotFoundError) and _writable(path.parent):
+        return f"there is no file {path}"
+    return f"{path} cannot be written: {error.strerror}; choose another folder"
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def main() -> None:
     """Run the command line; what the user can mend is one sentence on standard error and exit code 2."""
     try:
         app()
     except (ValueError, LookupError, OSError, RuntimeError) as error:
-        print(f"reidlib: {error}", file=sys.stderr)
+        print(f"reidlib: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
 
 

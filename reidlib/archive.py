@@ -50,8 +50,11 @@ def pack(store: RunStore, archive: Path, limit: int) -> str:
 def unpack(store: RunStore, archive: Path) -> Iterator[str]:
     """Take every run of an archive into the store's own folder, checked, and say so, a line each.
 
-    A run that the store has stays as it is, and one that is damaged is named and left. ValueError: not such an archive.
+    A run that the store has stays as it is, and one that is damaged is named and left. FileNotFoundError where
+    there is no file, ValueError where it is no such archive.
     """
+    if not archive.exists():
+        raise FileNotFoundError(f"there is no file {archive}; give one that `reidlib pack` wrote")
     with tempfile.TemporaryDirectory() as scratch:
         try:
             with tarfile.open(archive, "r") as tar:
@@ -62,8 +65,8 @@ def unpack(store: RunStore, archive: Path) -> Iterator[str]:
                     path = Path(scratch) / member.name
                     path.parent.mkdir(exist_ok=True)
                     path.write_bytes(content.read())
-        except tarfile.TarError as error:
-            raise ValueError(f"{archive} cannot be read as a tar archive: {str(error).splitlines()[0]}") from None
+        except (tarfile.TarError, IsADirectoryError):
+            raise ValueError(f"{archive} is no whole tar archive; give a file that `reidlib pack` wrote") from None
         for folder in sorted(Path(scratch).iterdir()):
             try:
                 yield f"{folder.name}: {'taken over' if store.adopt(folder) else 'is here already, and stays'}"

@@ -25,7 +25,10 @@ class Time(NamedTuple):
             return "an unknown time"
         minutes = self.seconds / 60
         known = f"about {minutes:.0f} minutes" if minutes < 120 else f"about {minutes / 60:.0f} hours"
-        return f"{known}, and {self.unknown} runs of unknown length" if self.unknown else known
+        if minutes < 1.5:
+            known = "under a minute" if minutes < 0.5 else "about a minute"
+        unknown = f"{self.unknown} run{'s' if self.unknown > 1 else ''} of unknown length"
+        return f"{known}, and {unknown}" if self.unknown else known
 
 
 class _Took(NamedTuple):
@@ -124,8 +127,13 @@ class Queue:
         this one waits once nothing else is left. A job that fails does not keep the
         others from being done; RuntimeError at the end says how many did. OSError at once where the disk is full.
         """
-        if (minutes is not None and not minutes >= 0) or devices < 1:
-            raise ValueError(f"minutes {minutes} and devices {devices}: give 0 minutes or more, and a GPU or more")
+        if minutes is not None and not minutes >= 0:
+            raise ValueError(f"--minutes {minutes:g}: give 0 or more")
+        if devices < 1:
+            raise ValueError(f"--devices {devices}: give 1 or more")
+        return self._lines(minutes, devices, progress)
+
+    def _lines(self, minutes: float | None, devices: int, progress: bool) -> Iterator[str]:
         failed: list[Job] = []
         yield from self._work(failed, minutes, devices, progress)
         if failed:
@@ -156,7 +164,7 @@ class Queue:
                         continue
                 self.finished.add(fingerprint(job.recipe))
                 self.clock.see(run)
-                yield f"{job}: {_scores(job, run)} ({run.record['seconds']:.0f} s); {self._remains()}"
+                yield f"{job}: {_scores(job, run)} ({run.record['seconds']:.0f} s, run {run.name}); {self._remains()}"
             if self.again or (patient and len(passed) == len(left)):
                 break
             patient = len(passed) == len(left)

@@ -2,6 +2,7 @@
 
 import errno
 import multiprocessing
+import re
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -87,9 +88,11 @@ def test_a_shared_training_is_evaluated_for_every_row_and_wanted_for_the_chosen_
 
 def test_a_time_is_worded_once():
     assert str(Time(600)) == "about 10 minutes"
+    assert [str(Time(seconds)) for seconds in (20, 60, 100)] == ["under a minute", "about a minute", "about 2 minutes"]
     assert str(Time(36_000)) == "about 10 hours"
     assert str(Time(0, 3)) == "an unknown time"
     assert str(Time(600, 2)) == "about 10 minutes, and 2 runs of unknown length"
+    assert str(Time(50, 1)) == "about a minute, and 1 run of unknown length"
 
 
 def test_the_clock_takes_the_median_per_step_on_this_device(tmp_path):
@@ -122,8 +125,10 @@ def test_lines_count_what_is_done_and_what_is_left(tmp_path, trained):
     assert todo.time() == (0, 10)
     lines = list(todo.work())
     assert len(lines) == len(trained) == 10
-    assert lines[0].endswith("(60 s); 1 of 10 done, about 4 minutes, and 5 runs of unknown length left")
-    assert "rank-1 100.0 % mAP 50.0 % (60 s); 2 of 10 done, about 8 minutes left" in lines[1]
+    assert lines[0].endswith("); 1 of 10 done, about 4 minutes, and 5 runs of unknown length left")
+    assert re.search(
+        r"rank-1 100.0 % mAP 50.0 % \(60 s, run \w+-\w{12}\); 2 of 10 done, about 8 minutes left$", lines[1]
+    )
     assert lines[-1].endswith("; 10 of 10 done")
     assert laptop(tmp_path, "personnet/table4/pixels").jobs == []
 
@@ -134,6 +139,14 @@ def test_after_the_minutes_given_no_run_begins(tmp_path, trained, monkeypatch):
     *_, last = laptop(tmp_path, "personnet/table4/pixels").work(minutes=1)
     assert len(trained) == 2
     assert last.startswith("stopped after 1 minutes: 2 of 5 done, about 3 minutes left")
+
+
+def test_minutes_and_devices_that_mean_nothing_are_refused_before_the_first_line(tmp_path):
+    todo = laptop(tmp_path, "personnet/table4/pixels")
+    with pytest.raises(ValueError, match=r"^--minutes -0\.5: give 0 or more$"):
+        todo.work(minutes=-0.5)
+    with pytest.raises(ValueError, match=r"^--devices 0: give 1 or more$"):
+        todo.work(devices=0)
 
 
 def test_core_over_again_does_first_trials_of_core_rows(tmp_path, trained):
@@ -219,7 +232,7 @@ def test_a_run_that_fails_does_not_keep_the_others_from_being_made(tmp_path, tra
     with pytest.raises(RuntimeError, match="1 of 5 runs failed"):
         next(lines)
     assert said[1] == f"{todo.jobs[1]}: failed. {error}"
-    assert said[-1].endswith("; 4 of 5 done, about 1 minutes left")
+    assert said[-1].endswith("; 4 of 5 done, about a minute left")
     assert len(trained) == 4
 
 
