@@ -251,11 +251,12 @@ class HAGN(Embedder):
         """Gives "distance" (P,), 1 minus the cosine."""
         return {"distance": 1 - F.cosine_similarity(a.vector, b.vector)}
 
-    def prepare(self, encodings: Encoding) -> Encoding:
-        """Unit vectors: the released code adds an image's and its mirror image's features before it makes them unit, so
-        that encodings have their length (HA-4).
-        """
-        return Encoding(vector=F.normalize(encodings.vector))
+    def block(self, queries: Encoding, gallery: Encoding) -> Tensor:
+        # The released code adds an image's and its mirror image's features before it makes them unit (HA-4): encodings
+        # have their length, and it goes here.
+        with torch.autocast(self.mean.device.type, enabled=False):
+            q, g = queries.vector, gallery.vector
+            return 1 - F.normalize(q) @ g.T / g.norm(dim=1).clamp_min(1e-12)
 
     @torch.no_grad()
     def responses(self, images_a: Tensor, images_b: Tensor) -> dict[str, Tensor]:
