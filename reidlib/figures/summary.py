@@ -107,7 +107,8 @@ def forest(claims: pd.DataFrame) -> Figure:
     axes.set_xscale("symlog", linthresh=1, linscale=0.6)
     drawn = [np.abs(line.get_xdata()).max() for line in axes.lines if line.get_gid()]  # all but the lines of the page
     reach = 1.7 * max([2.0, *drawn])  # no effect is twice as far out as the last tick
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if abs(tick) <= reach]))
+    shown = [tick for tick in TICKS if abs(tick) <= reach and (reach < 100 or abs(tick) not in (3, 30))]  # side by side
+    axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
     axes.set(xlim=(-reach, reach), ylim=(y - 0.3, -0.7))
