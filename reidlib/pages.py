@@ -208,7 +208,7 @@ def planned_runs(chapter: Study) -> str:
     except NotAvailable as missing:
         return f"None of this chapter's datasets is here, so that nothing is trained: {missing}."
     there = sum(chapter.store.find(job.recipe) is not None for job in jobs)
-    whole = sum(chapter.done(job) for job in jobs)
+    whole = sum(chapter.done(job) is not None for job in jobs)
     text = f"Of the {len(jobs)} trainings that this chapter plans at this profile, {there} are in the run store"
     text += "." if whole == there else f", {whole} of them with all the evaluations that the tables want."
     if chapter.profile != "smoke":

@@ -111,9 +111,7 @@ class Queue:
 
     def _done(self, job: Job) -> bool:
         """Whether the store has what is wanted of a job, if it is to be made again: what was made since."""
-        if not self.study.done(job):
-            return False
-        run = self.study.store.find(job.recipe)
+        run = self.study.done(job)
         return run is not None and (not self.again or (run.folder / "run.json").stat().st_mtime > self.made)
 
     def time(self) -> Time:

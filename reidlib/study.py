@@ -254,10 +254,10 @@ class Study:
         """The jobs whose run, or one of its evaluations, is not in the store."""
         return [job for job in self.jobs(select) if not self.done(job)]
 
-    def done(self, job: Job) -> bool:
-        """Whether the store has the job's run with the evaluations it is wanted for."""
+    def done(self, job: Job) -> Run | None:
+        """The job's run, if the store has it with the evaluations it is wanted for."""
         run = self.store.find(job.recipe)
-        return run is not None and _holds(run, job.settings)
+        return run if run is not None and _holds(run, job.settings) else None
 
     def do(self, job: Job, *, again: bool = False, devices: int = 1, progress: bool = True) -> Run:
         """Train and evaluate one job, or find it done."""
