@@ -739,6 +739,21 @@ def test_bf16_encoding_is_close(benchmark, options):
     assert coarse.mean_ap == pytest.approx(fine.mean_ap, abs=0.05)
 
 
+def test_a_gpu_encodes_in_what_fp32_says(benchmark, options):
+    """By default PyTorch's convolutions on a GPU round float32; the setting comes back."""
+    seen = []
+
+    class Watched(Pooled):
+        def forward(self, images):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(images)
+
+    before = torch.backends.cudnn.allow_tf32
+    evaluate(Watched(), benchmark, **options)
+    assert seen and not any(seen)
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_rank_list_is_a_stable_sort_without_junk(benchmark, options):
     model, asked = Pooled(), [3, 0, 17]
     got = rank_list(model, benchmark, asked, k=8, **options)

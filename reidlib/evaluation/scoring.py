@@ -158,9 +158,12 @@ class _Scorer:
         self.files = tempfile.TemporaryDirectory(prefix="reidlib-encodings-")
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # what training left reserved is room for encodings
+        # Else a GPU's convolutions round float32 to ten bits.
+        self.tf32, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
         return self
 
     def __exit__(self, *error: object) -> None:
+        torch.backends.cudnn.allow_tf32 = self.tf32
         self.model.train(self.training)
         self.files.cleanup()
 
