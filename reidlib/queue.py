@@ -110,7 +110,7 @@ class Queue:
         return [job for job in self.jobs if fingerprint(job.recipe) not in self.finished and not self._done(job)]
 
     def _done(self, job: Job) -> bool:
-        """Whether the store has what is wanted of a job, if it is to be made again: what was made since."""
+        """Whether the store has what is wanted of a job; of one that is to be made again, what was made since."""
         run = self.study.done(job)
         return run is not None and (not self.again or (run.folder / "run.json").stat().st_mtime > self.made)
 
@@ -122,8 +122,9 @@ class Queue:
         """Do the jobs and say how it goes, a line each; after `minutes` none is begun, and the one begun is finished.
 
         What another process is at is passed over, and looked at again at the end; for a pre-training that it is at,
-        this one waits once nothing else is left. A job that fails does not keep the
-        others from being done; RuntimeError at the end says how many did. OSError at once where the disk is full.
+        this one waits once nothing else is left. A job that fails does not keep the others from being done;
+        RuntimeError at the end says how many did. OSError at once where the disk is full, ValueError for fewer minutes
+        than 0 or devices than 1.
         """
         if minutes is not None and not minutes >= 0:
             raise ValueError(f"--minutes {minutes:g}: give 0 or more")
