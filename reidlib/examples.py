@@ -10,6 +10,7 @@ from reidlib.models import ReIDModel
 from reidlib.models.base import model_input
 
 EXAMPLES = 8  # queries of `attention_examples`
+RANKED = 10  # gallery images of `ranked_images`, as in Fig. 7 of HAGN
 
 
 def example_pairs(benchmark: Benchmark, count: int) -> tuple[Split, np.ndarray, np.ndarray]:
@@ -52,15 +53,15 @@ def figure_arrays(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -
 
 @torch.inference_mode()
 def ranked_images(model: ReIDModel, benchmark: Benchmark, device: str = "cpu") -> dict[str, np.ndarray]:
-    """Four queries, evenly spaced through those with a match, and the eight gallery images nearest to each, or all.
+    """Four queries, evenly spaced through those with a match, and the ten gallery images nearest to each, or all.
 
-    "ranked_query" (4, 3, H, W) and "ranked_gallery" (4, 8, 3, H, W) uint8, "ranked_correct" (4, 8) bool. Of a model
-    that names its `highest_weighted` map also "ranked_maps" (4, 9, h, w) float16: the one that it names for the query
-    and the nearest image, on the query and on all eight (MidLevel, Fig. 1).
+    "ranked_query" (4, 3, H, W) and "ranked_gallery" (4, 10, 3, H, W) uint8, "ranked_correct" (4, 10) bool. Of a model
+    that names its `highest_weighted` map also "ranked_maps" (4, 11, h, w) float16: the one that it names for the query
+    and the nearest image, on the query and on all ten (MidLevel, Fig. 1).
     """
     asked = np.flatnonzero(benchmark.matched)
     asked = asked[np.linspace(0, len(asked) - 1, 4).astype(int)]
-    found = rank_list(model, benchmark, asked, 8, device=device, progress=False)
+    found = rank_list(model, benchmark, asked, RANKED, device=device, progress=False)
     ranked = (found.gallery_index >= 0).all(0)  # fewer where the gallery counts fewer for one of them
     index, correct = found.gallery_index[:, ranked], found.correct[:, ranked]
     queries = np.array(pixels(benchmark.query.take(asked), model.image_size))

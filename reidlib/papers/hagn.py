@@ -127,7 +127,7 @@ TABLE_6 = (
             data,
             label,
             core=data == MARKET and recipe in (BASELINE, BMM),
-            keep="figures" if data == MARKET and recipe in (BASELINE, HAGN) else "",  # Fig. 8
+            keep="figures" if recipe == HAGN or (data, recipe) == (MARKET, BASELINE) else "",  # Figs. 7 and 8
             against=f"table6/{side}-{ADDS_TO[key]}" if key in ADDS_TO else "",
         )
         for side, data in (("market", MARKET), ("duke", DUKE))
