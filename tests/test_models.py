@@ -1,5 +1,7 @@
 """The contract, held by every model under every option: block and aligned form, modes, precision, errors."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,14 @@ def test_encode_is_the_forward_pass_and_a_row_does_not_depend_on_its_batch(model
     for name, tensor in together.tensors.items():
         assert torch.equal(tensor, forward.tensors[name])
         torch.testing.assert_close(alone.tensors[name], tensor[1:2], atol=1e-5, rtol=0)
+
+
+def test_a_model_goes_to_another_process_whole(model: ReIDModel) -> None:
+    """Training on several devices pickles it."""
+    batch = images(model, 2)
+    with torch.no_grad():
+        expected, got = model.encode(batch), pickle.loads(pickle.dumps(model)).encode(batch)
+    assert all(torch.equal(got.tensors[name], tensor) for name, tensor in expected.tensors.items())
 
 
 def test_many_images_are_encoded_a_batch_at_a_time() -> None:
