@@ -1,7 +1,7 @@
 """Claims x runs -> verdicts: which trials are compared, and how the outcome may be said."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from reidlib.tables import (
     printed_queries,
     printed_values,
     provenance,
+    same_training,
     synthetic,
     value,
 )
@@ -178,9 +179,8 @@ def gains_at_twice(paper: Paper, results: Results) -> dict[str, float]:
     for row in paper.rows:
         for once, twice in zip(results.get(row.key, ()), results.get(f"{DOUBLED}/{row.key}", ()), strict=False):
             before, after = (value(trial, FIRST, "mean_ap") for trial in (once, twice))
-            if before is None or after is None or _start_apart(once, twice):
-                continue
-            if row.recipe.steps and twice.run is not None:
+            if row.recipe.steps and before is not None and after is not None and _trained_alike(once, twice):
+                assert twice.run is not None  # it has a score
                 gains[twice.run.name] = after - before
     return gains
 
@@ -206,7 +206,7 @@ def _doubled(claim: Claim, pair: tuple[str, str], results: Results) -> tuple[flo
     rows = [*pair, *(f"{DOUBLED}/{key}" for key in pair)]
     for trials in zip(*(results.get(key, ()) for key in rows), strict=False):
         scores = [value(trial, FIRST, claim.measure) for trial in trials]
-        if None not in scores and not _start_apart(trials[0], trials[2]):
+        if None not in scores and _trained_alike(*trials):
             found.append((scores[0] - scores[1], scores[2] - scores[3]))  # type: ignore[operator]
     if not found:
         return None
@@ -254,6 +254,13 @@ def _start_apart(a: Trial, b: Trial) -> bool:
     first, second = (trial.run.record for trial in (a, b) if trial.run is not None)
     made = {record.get("parent_weights") for record in (first, second)} - {None}  # early runs did not note it
     return len(made) > 1 and first["recipe"].get("parent") == second["recipe"].get("parent")
+
+
+def _trained_alike(*trials: Trial) -> bool:
+    """Whether trials that were run are of as many devices, and start from the same weights where from one recipe's."""
+    runs = [trial.run for trial in trials if trial.run is not None]
+    same = all(same_training(a, b) for a, b in pairwise(runs))
+    return same and not any(_start_apart(a, b) for a, b in combinations(trials, 2))
 
 
 def _compare(

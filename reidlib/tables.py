@@ -119,7 +119,8 @@ def value(trial: Trial, column: int, name: str) -> float | None:
 def collapsed(trials: Sequence[Trial]) -> list[int]:
     """The numbers of the trials that ended with all pictures in one point.
 
-    The hardest triplets then lose exactly the margin, and hardly a held-out picture finds its person.
+    The hardest triplets then lose exactly the margin, which the recipe names, and hardly a held-out picture finds its
+    person.
     """
     found = []
     for trial in trials:

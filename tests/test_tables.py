@@ -516,6 +516,13 @@ def test_twice_the_length_counts_only_from_the_same_pre_training(make: Make) -> 
         assert trial.run is not None
         trial.run.record["parent_weights"] = "one"
     assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "+0.0 → +0.0"
+    longer = results["doubled/table4/a"][0]
+    assert longer.run is not None
+    for name, other in (("parent_weights", "another"), ("devices", 2)):
+        before = longer.run.record.get(name)
+        longer.run.record[name] = other
+        assert claims_table(PAPER, results).loc["beats", "at twice the length"] == "not run"
+        longer.run.record[name] = before or 1
 
 
 def test_a_reversal_contradicts_also_where_another_part_is_not_run(make: Make) -> None:
@@ -551,6 +558,9 @@ def test_what_twice_the_length_changes_is_told_in_a_sentence(make: Make) -> None
     results["doubled/table4/b"] = make(B, [0.21])
     assert twice_as_long(paper, results).endswith("changes by +0.0 points in the median (2 trainings, -6.0 to +6.0).")
     results |= {"other/c": make(B, [0.20]), "doubled/other/c": make(B, [0.30], profile="gpu")}
+    assert "(2 trainings, -6.0 to +6.0)" in twice_as_long(paper, results)  # profiles are not set beside each other
+    results["other/c"] = make(B, [0.20], profile="gpu")
+    results["doubled/other/c"] = make(replace(B, system="xcorr"), [0.30], profile="gpu")
     assert "+6.0 points in the median (3 trainings, -6.0 to +10.0). At this profile" in twice_as_long(paper, results)
 
 

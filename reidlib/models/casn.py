@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reidlib.models.base import Encoding, tiles
+from reidlib.models.base import Embedder, Encoding, tiles
 from reidlib.models.ide import Identification, TwoLayers
 
 # What each base is built with, where the options leave it open: CA-1, CA-3, Sec. 4 "Implementation Details".
@@ -244,13 +244,10 @@ class CASN(Identification):
 
     def _feature_distance(self, queries: Encoding, gallery: Encoding) -> Tensor:
         with torch.autocast(self.mean.device.type, enabled=False):
-            q, found = self._vector(queries.to(self.mean)), []
-            for columns in tiles(len(gallery), 4096):  # of a gallery that may not fit the device
-                g = self._vector(gallery[columns].to(self.mean))
-                found.append(
-                    torch.cdist(q, g, compute_mode="donot_use_mm_for_euclid_dist")
-                )  # mm loses near pairs' digits
-            return torch.cat(found, 1)
+            precise = "donot_use_mm_for_euclid_dist"  # mm loses the digits of near pairs
+            q = self._vector(queries.to(self.mean))
+            parts = (self._vector(gallery[rows].to(self.mean)) for rows in tiles(len(gallery), Embedder.tile))
+            return torch.cat([torch.cdist(q, g, compute_mode=precise) for g in parts], 1)
 
     def _attention_distance(self, queries: Encoding, gallery: Encoding) -> Tensor:
         with torch.autocast(self.mean.device.type, enabled=False):  # alpha hangs on signs

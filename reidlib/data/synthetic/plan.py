@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from reidlib.data.splits import adding_up
+from reidlib.data.splits import DISTRACTOR, JUNK, adding_up
 from reidlib.data.synthetic.settings import CAMERAS, GROUP, SIZES, STRANGERS, Stream, generator
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"  # Market-1501's folders
-DISTRACTOR, JUNK = 0, -1
 FEWEST_CAMERAS = 2
 SMALLEST_GROUP = 6  # sides of any size are sums of group sizes, which multiples of 8 alone would not allow
 
